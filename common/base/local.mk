@@ -1,0 +1,18 @@
+noinst_LIBRARIES += common/libbase.a
+common_libbase_a_SOURCES = \
+	common/base/span.h common/base/span.c \
+	common/base/buf.h common/base/buf.c \
+	common/base/arena.h common/base/arena.c \
+	common/base/err.h common/base/err.c \
+	common/base/log.h common/base/log.c \
+	common/base/clock.h common/base/clock.c \
+	common/base/conf.h common/base/conf.c \
+	conf/options.def
+
+if HAVE_CMOCKA
+check_PROGRAMS += tests/unit/test_base
+TESTS += tests/unit/test_base
+tests_unit_test_base_SOURCES = tests/unit/test_base.c
+tests_unit_test_base_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_base_LDADD = common/libbase.a $(CMOCKA_LIBS)
+endif

@@ -1,0 +1,145 @@
+/* Base library: spans, buffers, arenas, records and the configuration reader. */
+#include "tests/lib/cm.h"
+#include "common/base/arena.h"
+#include "common/base/conf.h"
+#include <stdio.h>
+
+static void span_numbers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *in;
+        bool ok;
+        uint64_t v;
+    } rows[] = {
+        {"0", true, 0},
+        {"18446744073709551615", true, UINT64_MAX},
+        {"18446744073709551616", false, 0},
+        {"", false, 0},
+        {"-1", false, 0},
+        {"1 ", false, 0},
+        {"007", true, 7},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        uint64_t v = 0;
+        assert_int_equal(span_u64(span_str(rows[i].in), &v), rows[i].ok);
+        if (rows[i].ok)
+            assert_true(v == rows[i].v);
+    }
+}
+
+static void span_cuts(void **state)
+{
+    (void)state;
+    struct span s = SPAN("a,,b");
+    assert_true(span_eq(span_cut(&s, ','), SPAN("a")));
+    assert_true(span_eq(span_cut(&s, ','), SPAN("")));
+    assert_true(span_eq(span_cut(&s, ','), SPAN("b")));
+    assert_null(s.p);
+    assert_true(span_caseeq(SPAN("INBOX"), SPAN("inBox")));
+    assert_int_equal(span_search(SPAN("xxab"), SPAN("ab")), 2);
+    assert_int_equal(span_search(SPAN("ab"), SPAN("abc")), 2);
+}
+
+static void buf_limits(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 10);
+    assert_true(buf_add_str(&b, "0123456789"));
+    assert_false(buf_add_char(&b, 'x'));
+    assert_true(span_eq(buf_span(&b), SPAN("0123456789")));
+    buf_consume(&b, 4);
+    assert_true(buf_add_str(&b, "abcd"));
+    assert_true(span_eq(buf_span(&b), SPAN("456789abcd")));
+    assert_false(buf_addf(&b, "%d", 5));
+    buf_free(&b);
+    buf_init(&b, 1 << 20);
+    for (int i = 0; i < 20000; i++) {
+        assert_true(buf_addf(&b, "%d,", i));
+        if (b.n > 5000)
+            buf_consume(&b, b.n / 2);
+    }
+    assert_true(span_ends(buf_span(&b), SPAN("19999,")));
+    buf_free(&b);
+}
+
+static void records(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 100);
+    assert_true(buf_add_u8(&b, 1) && buf_add_u16(&b, 0x203) && buf_add_u32(&b, 0x4050607) &&
+                buf_add_u64(&b, 0x8090a0b0c0d0e0fULL));
+    struct reader r = reader_of(buf_span(&b));
+    assert_int_equal(read_u8(&r), 1);
+    assert_int_equal(read_u16(&r), 0x203);
+    assert_int_equal(read_u32(&r), 0x4050607);
+    assert_true(read_u64(&r) == 0x8090a0b0c0d0e0fULL);
+    assert_false(r.bad);
+    assert_int_equal(read_u8(&r), 0);
+    assert_true(r.bad);
+    buf_free(&b);
+}
+
+static void arenas(void **state)
+{
+    (void)state;
+    struct arena *a = arena_new(1 << 20);
+    for (int round = 0; round < 3; round++) {
+        struct span s = arena_dup(a, SPAN("hello"));
+        assert_string_equal(s.p, "hello");
+        char *big = arena_alloc(a, 500000);
+        assert_non_null(big);
+        assert_int_equal(big[499999], 0);
+        memset(big, 'x', 500000);
+        assert_null(arena_alloc(a, 600000));
+        assert_null(arena_array(a, (size_t)1 << 40, (size_t)1 << 40));
+        arena_reset(a);
+    }
+    arena_free(&a);
+    assert_null(a);
+    arena_free(&a);
+}
+
+static void configuration(void **state)
+{
+    (void)state;
+    struct buf faults;
+    struct conf *c = NULL;
+    buf_init(&faults, 10000);
+    assert_int_equal(
+        conf_parse("/tmp/x.conf",
+                   SPAN("# c\nhostname = \"mx.example\"\ndomains = a.example b.example\n"
+                        "message_size_limit=20M\nrun_dir = r\nimap_listen = 127.0.0.1:143 [::1]:143\n"),
+                   &c, &faults),
+        ERR_OK);
+    assert_string_equal(c->hostname, "mx.example");
+    assert_int_equal(c->domains.n, 2);
+    assert_string_equal(c->domains.v[1], "b.example");
+    assert_true(c->message_size_limit == 20 << 20);
+    assert_string_equal(c->run_dir, "/tmp/r");
+    assert_true(c->smtp_command_timeout == 300000);
+    conf_free(&c);
+    assert_int_equal(conf_parse("x.conf",
+                                SPAN("nonsense\nno_such = 1\nworkers = many\nworkers = 1\n"
+                                     "smtp_listen = nowhere\nldap_starttls = maybe\n"),
+                                &c, &faults),
+                     ERR_SYNTAX);
+    assert_null(c);
+    for (int line = 1; line <= 6; line++) {
+        char where[32];
+        snprintf(where, sizeof where, "x.conf:%d: ", line);
+        assert_true(span_search(buf_span(&faults), span_str(where)) < faults.n);
+    }
+    buf_free(&faults);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(span_numbers), cmocka_unit_test(span_cuts), cmocka_unit_test(buf_limits),
+        cmocka_unit_test(records),      cmocka_unit_test(arenas),    cmocka_unit_test(configuration),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
