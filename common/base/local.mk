@@ -7,6 +7,9 @@ common_libbase_a_SOURCES = \
 	common/base/log.h common/base/log.c \
 	common/base/clock.h common/base/clock.c \
 	common/base/conf.h common/base/conf.c \
+	common/base/crypto.h common/base/crypto.c \
+	common/base/ids.h common/base/ids.c \
+	common/base/grant.h common/base/grant.c \
 	conf/options.def
 
 if HAVE_CMOCKA
@@ -14,5 +17,5 @@ check_PROGRAMS += tests/unit/test_base
 TESTS += tests/unit/test_base
 tests_unit_test_base_SOURCES = tests/unit/test_base.c
 tests_unit_test_base_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
-tests_unit_test_base_LDADD = common/libbase.a $(CMOCKA_LIBS)
+tests_unit_test_base_LDADD = common/libbase.a $(SODIUM_LIBS) $(CMOCKA_LIBS)
 endif

@@ -2,6 +2,8 @@
 #include "tests/lib/cm.h"
 #include "common/base/arena.h"
 #include "common/base/conf.h"
+#include "common/base/crypto.h"
+#include "common/base/grant.h"
 #include <stdio.h>
 
 static void span_numbers(void **state)
@@ -135,11 +137,55 @@ static void configuration(void **state)
     buf_free(&faults);
 }
 
+static void grants(void **state)
+{
+    (void)state;
+    crypto_start();
+    static struct grant g, back;
+    unsigned char key[32];
+    struct buf b;
+    crypto_random(key, sizeof key);
+    crypto_random(&g.account, sizeof g.account);
+    g.serial = 7;
+    g.expires_us = 1000;
+    strcpy(g.protocol, "imap");
+    strcpy(g.peer, "[::1]:5");
+    g.group_count = 2;
+    crypto_random(g.groups, sizeof g.groups[0] * 2);
+    buf_init(&b, GRANT_LIMIT);
+    assert_true(grant_seal(&g, key, &b));
+    assert_int_equal(grant_open(buf_span(&b), key, 999, &back), ERR_OK);
+    assert_memory_equal(&g, &back, sizeof g);
+    assert_int_equal(grant_open(buf_span(&b), key, 1000, &back), ERR_STATE);
+    for (size_t i = 0; i < b.n; i++) {
+        b.p[i] ^= 1;
+        assert_int_equal(grant_open(buf_span(&b), key, 0, &back), ERR_DENIED);
+        b.p[i] ^= 1;
+        assert_int_not_equal(grant_open(span_first(buf_span(&b), i), key, 0, &back), ERR_OK);
+    }
+    buf_free(&b);
+}
+
+static void identities(void **state)
+{
+    (void)state;
+    struct uuid u;
+    char text[UUID_TEXT];
+    assert_true(uuid_parse(SPAN("6ba7b810-9dad-11d1-80b4-00C04FD430C8"), &u));
+    uuid_format(&u, text);
+    assert_string_equal(text, "6ba7b810-9dad-11d1-80b4-00c04fd430c8");
+    assert_false(uuid_parse(SPAN("6ba7b8109dad-11d1-80b4-00c04fd430c8x"), &u));
+    struct trace_id a = trace_new(), b = trace_new();
+    assert_int_equal(strlen(a.text), 20);
+    assert_string_not_equal(a.text, b.text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(span_numbers), cmocka_unit_test(span_cuts), cmocka_unit_test(buf_limits),
-        cmocka_unit_test(records),      cmocka_unit_test(arenas),    cmocka_unit_test(configuration),
+        cmocka_unit_test(span_numbers), cmocka_unit_test(span_cuts),  cmocka_unit_test(buf_limits),
+        cmocka_unit_test(records),      cmocka_unit_test(arenas),     cmocka_unit_test(configuration),
+        cmocka_unit_test(grants),       cmocka_unit_test(identities),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
