@@ -24,6 +24,10 @@ void mime_parser_free(struct mime_parser **p);
 void mime_parser_reset(struct mime_parser *p);
 /* The next bytes of the message. CRLF line ends are expected; bare LF is treated as a line end as well. */
 void mime_parser_feed(struct mime_parser *p, struct span bytes);
+/* Trace fields that will stand before what is fed: n bytes of whole header fields, known only at the end
+ * (Return-Path, Received, Authentication-Results). Every offset of the record is moved by n, header_n and
+ * size grow by it; the fields themselves are not interpreted. Call before mime_parser_finish. */
+void mime_parser_prefix(struct mime_parser *p, uint64_t n);
 /* Call once, after the last byte. The meta record, borrowed until the next reset or free. */
 struct span mime_parser_finish(struct mime_parser *p);
 
