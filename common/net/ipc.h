@@ -25,9 +25,10 @@ enum { IPC_ANSWER = 0x8000, IPC_HELLO = 0 };
 struct ipc;
 struct ipc_ops {
     /* A frame. body is borrowed, valid inside; fd is -1 or the callee's to close. Returning false drops the
-     * connection (the peer broke the protocol). */
+     * connection (the peer broke the protocol). body has no alignment: copy structs out of it. */
     bool (*frame)(void *arg, struct ipc *c, const struct ipc_head *h, struct span body, int fd);
-    /* The connection is gone; c is freed after it returns. */
+    /* The connection fell (the peer closed, broke the protocol or did not read); said from the loop, once;
+     * c is freed after it returns. */
     void (*gone)(void *arg, struct ipc *c);
 };
 /* Take over fd. */
@@ -39,6 +40,8 @@ bool ipc_send(struct ipc *c, uint16_t type, uint8_t status, uint64_t seq, const 
               size_t count, int fd);
 /* Stop and start reading, when the asker is over its fair share. */
 void ipc_reading(struct ipc *c, bool on);
+/* Send what the kernel takes of the queue and close. No callback follows, gone neither; c is gone for the
+ * caller. Permitted inside its own callbacks. */
 void ipc_close(struct ipc *c);
 /* SO_PEERCRED of a UNIX socket, read when the connection was made. */
 uid_t ipc_peer_uid(const struct ipc *c);
@@ -65,8 +68,8 @@ CHECK_RESULT enum err_code ipc_connect(const char *path, int *out_fd, struct err
 
 /* -- a client that comes back -- */
 /* Asks go out in order; when the connection falls, `down` is told, it connects again with back-off (10 ms to
- * 1 s) through open_fd, says hello, and `up` is told: the owner then repeats what was unanswered (the store
- * client) or fails it with ERR_RETRY (others). */
+ * 200 ms) through open_fd, says hello, hears the other's, and `up` is told: the owner then repeats what was
+ * unanswered (the store client) or fails it with ERR_RETRY (others). */
 struct ipc_client;
 struct ipc_client_ops {
     /* A new connected descriptor by done(client, fd or -1): directly by ipc_connect, or through the master.

@@ -1,1 +1,9 @@
-# common/net
+noinst_LIBRARIES += common/libnet.a
+common_libnet_a_SOURCES = \
+	common/net/ticket.h common/net/ticket.c \
+	common/net/loop.h common/net/loop.c \
+	common/net/tls.h common/net/tls_int.h common/net/tls.c \
+	common/net/conn.h common/net/conn_int.h common/net/conn.c common/net/conn_io.c \
+	common/net/ipc.h common/net/ipc_int.h common/net/ipc.c common/net/ipc_server.c common/net/ipc_client.c
+# What a program that links libnet needs behind it; libbase comes after libnet.
+NET_LIBS = $(EVENT_LIBS) $(OPENSSL_LIBS) $(SECCOMP_LIBS) -lpthread
