@@ -13,6 +13,7 @@ struct ipc_client {
     struct ipc_client_ops ops;
     void *arg;
     void (*open_fd)(void *open_arg, struct ipc_client *c);
+    void (*forget)(void *open_arg, struct ipc_client *c); /* or NULL */
     void *open_arg;
     struct ipc *conn; /* NULL between connections */
     bool up;
@@ -68,13 +69,14 @@ static void on_hello(void *arg, struct ipc *conn)
 
 struct ipc_client *ipc_client_new_opener(struct loop *l, const struct ipc_client_ops *ops, void *arg,
                                          void (*open_fd)(void *open_arg, struct ipc_client *c),
-                                         void *open_arg)
+                                         void (*forget)(void *open_arg, struct ipc_client *c), void *open_arg)
 {
     struct ipc_client *c = xmalloc(sizeof *c);
     *c = (struct ipc_client){.loop = l,
                              .ops = *ops,
                              .arg = arg,
                              .open_fd = open_fd,
+                             .forget = forget,
                              .open_arg = open_arg,
                              .backoff_ms = BACKOFF_MIN_MS};
     c->timer = loop_timer_new(l, try_open, c);
@@ -84,7 +86,7 @@ struct ipc_client *ipc_client_new_opener(struct loop *l, const struct ipc_client
 
 struct ipc_client *ipc_client_new(struct loop *l, const struct ipc_client_ops *ops, void *arg)
 {
-    return ipc_client_new_opener(l, ops, arg, ops->open_fd, arg);
+    return ipc_client_new_opener(l, ops, arg, ops->open_fd, NULL, arg);
 }
 
 void ipc_client_opened(struct ipc_client *c, int fd)
@@ -121,6 +123,8 @@ void ipc_client_free(struct ipc_client **cp)
     struct ipc_client *c = *cp;
     if (!c)
         return;
+    if (c->forget)
+        c->forget(c->open_arg, c);
     if (c->conn)
         ipc_close(c->conn);
     loop_timer_free(&c->timer);

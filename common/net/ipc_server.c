@@ -114,7 +114,7 @@ static int make_folders(const char *dir, mode_t mode)
         if (*p != '/')
             continue;
         *p = '\0';
-        if (mkdir(path, 0755) != 0 && errno != EEXIST) {
+        if (mkdir(path, 0755) == 0 ? chmod(path, 0755) != 0 : errno != EEXIST) {
             free(path);
             return -1;
         }
@@ -136,17 +136,24 @@ static bool address(struct sockaddr_un *a, const char *dir, int dir_fd, const ch
     return n > 0 && (size_t)n < sizeof a->sun_path;
 }
 
-static bool own(int dir_fd, const char *temp, mode_t dir_mode, mode_t mode, uid_t uid, gid_t gid)
+struct rights {
+    mode_t dir_mode, mode;
+    uid_t dir_uid, uid;
+    gid_t gid;
+};
+
+static bool own(int dir_fd, const char *temp, const struct rights *r)
 {
-    if (geteuid() == 0 && (fchownat(dir_fd, "", uid, gid, AT_EMPTY_PATH) != 0 ||
-                           fchownat(dir_fd, temp, uid, gid, AT_SYMLINK_NOFOLLOW) != 0))
+    if (geteuid() == 0 && (fchown(dir_fd, r->dir_uid, r->gid) != 0 ||
+                           fchownat(dir_fd, temp, r->uid, r->gid, AT_SYMLINK_NOFOLLOW) != 0))
         return false;
-    return fchmod(dir_fd, dir_mode) == 0 && fchmodat(dir_fd, temp, mode, 0) == 0;
+    return fchmod(dir_fd, r->dir_mode) == 0 && fchmodat(dir_fd, temp, r->mode, 0) == 0;
 }
 
-enum err_code ipc_listen_mode(const char *dir, mode_t dir_mode, const char *name, mode_t mode, uid_t uid,
-                              gid_t gid, int *out_fd, struct err *why)
+enum err_code ipc_listen_mode(const char *dir, mode_t dir_mode, uid_t dir_uid, const char *name, mode_t mode,
+                              uid_t uid, gid_t gid, int *out_fd, struct err *why)
 {
+    const struct rights rights = {dir_mode, mode, dir_uid, uid, gid};
     struct sockaddr_un a = {0};
     char temp[80];
     int fd = -1, dir_fd = -1;
@@ -171,7 +178,7 @@ enum err_code ipc_listen_mode(const char *dir, mode_t dir_mode, const char *name
     if (bind(fd, (struct sockaddr *)&a, sizeof a) != 0)
         goto failed;
     step = "owner";
-    if (!own(dir_fd, temp, dir_mode, mode, uid, gid))
+    if (!own(dir_fd, temp, &rights))
         goto failed;
     step = "listen";
     if (listen(fd, BACKLOG) != 0 || renameat(dir_fd, temp, dir_fd, name) != 0)
@@ -194,7 +201,7 @@ failed:
 enum err_code ipc_listen(const char *dir, const char *name, uid_t uid, gid_t gid, int *out_fd,
                          struct err *why)
 {
-    return ipc_listen_mode(dir, 0700, name, 0600, uid, gid, out_fd, why);
+    return ipc_listen_mode(dir, 0700, uid, name, 0600, uid, gid, out_fd, why);
 }
 
 enum err_code ipc_connect(const char *path, int *out_fd, struct err *why)

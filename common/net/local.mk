@@ -4,6 +4,9 @@ common_libnet_a_SOURCES = \
 	common/net/loop.h common/net/loop.c \
 	common/net/tls.h common/net/tls_int.h common/net/tls.c \
 	common/net/conn.h common/net/conn_int.h common/net/conn.c common/net/conn_io.c \
-	common/net/ipc.h common/net/ipc_int.h common/net/ipc.c common/net/ipc_server.c common/net/ipc_client.c
+	common/net/ipc.h common/net/ipc_int.h common/net/ipc.c common/net/ipc_server.c common/net/ipc_client.c \
+	common/net/daemon.h common/net/daemon_int.h common/net/daemon.c common/net/daemon_rights.c \
+	common/net/listen.c common/net/master.c common/net/worker.c \
+	common/net/sandbox.h common/net/sandbox.c
 # What a program that links libnet needs behind it; libbase comes after libnet.
 NET_LIBS = $(EVENT_LIBS) $(OPENSSL_LIBS) $(SECCOMP_LIBS) -lpthread
