@@ -10,3 +10,7 @@ common_libnet_a_SOURCES = \
 	common/net/sandbox.h common/net/sandbox.c
 # What a program that links libnet needs behind it; libbase comes after libnet.
 NET_LIBS = $(EVENT_LIBS) $(OPENSSL_LIBS) $(SECCOMP_LIBS) -lpthread
+
+check_PROGRAMS += tests/lib/toyd
+tests_lib_toyd_SOURCES = tests/lib/toyd.c
+tests_lib_toyd_LDADD = common/libnet.a common/libbase.a $(NET_LIBS) $(SODIUM_LIBS)
