@@ -1,1 +1,18 @@
-# common/mime
+noinst_LIBRARIES += common/libmime.a
+common_libmime_a_SOURCES = \
+	common/mime/address.h common/mime/address.c common/mime/path.c \
+	common/mime/charset.h common/mime/charset.c common/mime/utf8.c \
+	common/mime/tables-nfc.h common/mime/tables-fold.h common/mime/tables-single.h \
+	common/mime/codec.h common/mime/codec.c \
+	common/mime/date.h common/mime/date.c \
+	common/mime/describe.h common/mime/describe.c \
+	common/mime/fold.h common/mime/fold.c \
+	common/mime/header.h common/mime/header_int.h common/mime/header.c common/mime/header_write.c \
+	common/mime/meta.h common/mime/meta_int.h common/mime/meta.c \
+	common/mime/param.c \
+	common/mime/parse.h common/mime/parse.c \
+	common/mime/part.h common/mime/part.c \
+	common/mime/summary.h common/mime/summary.c \
+	common/mime/words.h common/mime/words.c
+# A program that links it also needs common/libbase.a and $(IDN2_LIBS).
+EXTRA_DIST += common/mime/make-tables.py

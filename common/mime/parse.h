@@ -12,8 +12,9 @@
 struct mime_parser;
 
 enum {
-    MIME_DEPTH_LIMIT = 64,       /* nesting of multiparts and messages */
-    MIME_PARTS_LIMIT = 10000,    /* parts of one message */
+    MIME_DEPTH_LIMIT = 20,    /* nesting of multiparts and messages: with ENVELOPE inside, BODYSTRUCTURE stays
+                                 within the 25 parentheses that imapflow follows */
+    MIME_PARTS_LIMIT = 10000, /* parts of one message */
     MIME_HEADER_LIMIT = 1 << 20, /* bytes of one header block that are interpreted */
     MIME_META_LIMIT = 8 << 20    /* bytes of a meta record */
 };

@@ -1,0 +1,298 @@
+/* The texts that a list shows and sorts by: subject, names, ids, base subject (RFC 5256 2.1), preview
+ * (RFC 8970). The hard problem is to bound everything: a header may be a megabyte, a list row may not. */
+#include "common/mime/summary.h"
+#include "common/mime/address.h"
+#include "common/mime/charset.h"
+#include "common/mime/codec.h"
+#include "common/mime/date.h"
+#include "common/mime/fold.h"
+
+enum { SUBJECT_MAX = 4000, NAMES_MAX = 2000, LIST_MAX = 200000, IDS_MAX = 100, ID_MAX = 998, PREVIEW = 200 };
+
+/* Append s with white-space runs as one blank and control bytes gone; at most max bytes, whole characters. */
+static struct span tidy(struct arena *a, struct span s, size_t max)
+{
+    char *to = arena_alloc(a, (s.n < max ? s.n : max) + 1);
+    size_t n = 0;
+    if (!to)
+        return SPAN("");
+    bool blank = false;
+    while (s.n) {
+        size_t k;
+        uint32_t cp = utf8_next(s, &k);
+        if (cp <= ' ' || cp == 0x7f || cp == 0xa0) {
+            blank = n > 0;
+        } else {
+            if (n + k + blank > max)
+                break;
+            if (blank)
+                to[n++] = ' ';
+            blank = false;
+            memcpy(to + n, s.p, k);
+            n += k;
+        }
+        s = span_drop(s, k);
+    }
+    return span_of(to, n);
+}
+
+static struct span first_id(struct span *s)
+{
+    while (s->n) {
+        size_t open = span_find(*s, '<');
+        if (open == s->n)
+            break;
+        struct span rest = span_drop(*s, open);
+        size_t close = span_find(rest, '>');
+        if (close == rest.n)
+            break;
+        struct span id = span_first(rest, close + 1);
+        *s = span_drop(rest, close + 1);
+        if (id.n > 2 && id.n <= ID_MAX)
+            return id;
+    }
+    *s = SPAN_NONE;
+    return SPAN_NONE;
+}
+
+/* An id without its folding, "" when there is none. */
+static struct span id_text(struct arena *a, struct span value)
+{
+    struct span id = value.p ? first_id(&value) : SPAN_NONE;
+    id = header_unfold(a, id);
+    return id.p ? id : SPAN("");
+}
+
+static struct span references(struct arena *a, struct span value)
+{
+    struct span ring[IDS_MAX], id;
+    size_t n = 0;
+    while ((id = first_id(&value)).n)
+        ring[n++ % IDS_MAX] = id;
+    struct buf b;
+    buf_init(&b, 32000);
+    bool ok = true;
+    for (size_t i = n > IDS_MAX ? n - IDS_MAX : 0; i < n && ok; i++) {
+        struct span one = header_unfold(a, ring[i % IDS_MAX]);
+        ok = (b.n == 0 || buf_add_char(&b, ' ')) && buf_add_span(&b, one);
+    }
+    struct span got = arena_dup(a, buf_span(&b));
+    buf_free(&b);
+    return got.p ? got : SPAN("");
+}
+
+static bool add_sep(struct buf *b, struct span s)
+{
+    return s.n == 0 || ((b->n == 0 || buf_add_str(b, ", ")) && buf_add_span(b, s));
+}
+
+static struct span addr_of(struct arena *scratch, const struct address *d)
+{
+    struct buf b;
+    buf_init(&b, 2000);
+    bool ok = buf_add_span(&b, d->local) &&
+              (d->domain.n == 0 || (buf_add_char(&b, '@') && buf_add_span(&b, d->domain)));
+    struct span got = ok ? arena_dup(scratch, buf_span(&b)) : SPAN("");
+    buf_free(&b);
+    return got;
+}
+
+/* names: what a list shows (of the first only, or of all); addrs: "local@domain" of all. */
+static void people(struct arena *a, struct span value, bool first_only, struct span *names,
+                   struct span *addrs)
+{
+    struct buf n, d;
+    struct arena *scratch = arena_new(16 << 20);
+    buf_init(&n, NAMES_MAX);
+    buf_init(&d, LIST_MAX);
+    bool more = true, name_more = true;
+    for (struct address *x = value.p ? address_list(scratch, value, 20000) : NULL; x && more; x = x->next) {
+        if (x->group_end)
+            continue;
+        struct span addr = x->group_start ? SPAN("") : addr_of(scratch, x);
+        struct span name = x->display.n ? x->display : addr;
+        if (name_more)
+            name_more = add_sep(&n, tidy(scratch, name, 500)) && !(first_only && n.n);
+        more = add_sep(&d, addr);
+    }
+    *names = arena_dup(a, buf_span(&n));
+    if (addrs)
+        *addrs = arena_dup(a, buf_span(&d));
+    buf_free(&n);
+    buf_free(&d);
+    arena_free(&scratch);
+}
+
+/* RFC 5256 2.1: leading "re:", "fw:", "fwd:" with blobs "[...]", trailing "(fwd)", and "[fwd: ...]". */
+static struct span strip_lead(struct span s)
+{
+    for (;;) {
+        s = span_trim(s);
+        struct span t = s;
+        while (t.n && t.p[0] == '[' && span_find(t, ']') < t.n) /* blobs before "re:" */
+            t = span_trim(span_drop(t, span_find(t, ']') + 1));
+        size_t n = span_casestarts(t, SPAN("fwd"))                                    ? 3
+                   : span_casestarts(t, SPAN("re")) || span_casestarts(t, SPAN("fw")) ? 2
+                                                                                      : 0;
+        struct span u = span_trim(span_drop(t, n));
+        if (n && u.n && u.p[0] == '[' && span_find(u, ']') < u.n)
+            u = span_trim(span_drop(u, span_find(u, ']') + 1));
+        if (n && u.n && u.p[0] == ':') {
+            s = span_drop(u, 1);
+            continue;
+        }
+        if (s.n && s.p[0] == '[' && span_find(s, ']') < s.n) { /* a blob, unless nothing would be left */
+            struct span rest = span_trim(span_drop(s, span_find(s, ']') + 1));
+            if (rest.n) {
+                s = rest;
+                continue;
+            }
+        }
+        return s;
+    }
+}
+
+static struct span strip_subject(struct span s)
+{
+    for (;;) {
+        s = span_trim(s);
+        while (s.n >= 5 && span_caseeq(span_drop(s, s.n - 5), SPAN("(fwd)")))
+            s = span_trim(span_first(s, s.n - 5));
+        if (span_casestarts(s, SPAN("[fwd:")) && s.p[s.n - 1] == ']') {
+            s = span_of(s.p + 5, s.n - 6);
+            continue;
+        }
+        struct span stripped = strip_lead(s);
+        if (stripped.n == s.n)
+            return s;
+        s = stripped;
+    }
+}
+
+static struct span base_subject(struct arena *a, struct span subject)
+{
+    struct buf b;
+    buf_init(&b, SUBJECT_MAX * 4);
+    struct span got = fold_text(strip_subject(subject), &b) ? arena_dup(a, buf_span(&b)) : SPAN("");
+    buf_free(&b);
+    return got;
+}
+
+void summary_read(const struct fields *f, struct span hint, struct arena *a, struct mime_meta *m)
+{
+    int zone;
+    m->date = INT64_MIN;
+    if (f->env.date.p && !date_parse(f->env.date, &m->date, &zone))
+        m->date = INT64_MIN;
+    struct span subject = f->env.subject.p ? span_first(f->env.subject, SUBJECT_MAX * 8) : SPAN("");
+    m->subject = tidy(a, header_text_hint(a, subject, hint), SUBJECT_MAX);
+    m->base_subject = base_subject(a, m->subject);
+    people(a, f->env.from, true, &m->from, &m->from_addr);
+    people(a, f->env.to, false, &m->to, &m->to_addr);
+    struct span unused;
+    people(a, f->env.cc, false, &unused, &m->cc_addr);
+    m->message_id = id_text(a, f->env.message_id);
+    m->in_reply_to = id_text(a, f->env.in_reply_to);
+    m->references = references(a, f->references.p ? f->references : SPAN(""));
+    struct span value = f->auto_submitted.p ? span_trim(f->auto_submitted) : SPAN("no");
+    struct span prec = f->precedence.p ? span_trim(f->precedence) : SPAN("");
+    if (!span_caseeq(span_first(value, span_find(value, ';')), SPAN("no")) ||
+        span_caseeq(prec, SPAN("bulk")) || span_caseeq(prec, SPAN("list")) || span_caseeq(prec, SPAN("junk")))
+        m->flags |= MIME_F_AUTO;
+}
+
+/* Past an element whose content is no text. */
+static struct span skip_element(struct span s, struct span name)
+{
+    while (s.n) {
+        s = span_drop(s, span_find(s, '<'));
+        if (s.n > name.n + 2 && s.p[1] == '/' && span_casestarts(span_drop(s, 2), name))
+            return span_drop(s, span_find(s, '>') + 1);
+        s = span_drop(s, 1);
+    }
+    return s;
+}
+
+static uint32_t entity(struct span s, size_t *n)
+{
+    static const struct {
+        const char *name;
+        uint32_t cp;
+    } rows[] = {{"amp;", '&'}, {"lt;", '<'}, {"gt;", '>'}, {"quot;", '"'}, {"nbsp;", ' '}, {"apos;", '\''}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (span_starts(s, span_str(rows[i].name))) {
+            *n = strlen(rows[i].name);
+            return rows[i].cp;
+        }
+    struct span digits = span_first(span_drop(s, 1), 8);
+    digits.n = span_find(digits, ';');
+    uint32_t v = 0;
+    if (s.n == 0 || s.p[0] != '#' || digits.n == 0)
+        return 0;
+    bool hex = digits.p[0] == 'x' || digits.p[0] == 'X';
+    for (size_t i = hex; i < digits.n; i++) {
+        char c = ascii_lower(digits.p[i]);
+        bool digit = c >= '0' && c <= '9';
+        if (!digit && !(hex && c >= 'a' && c <= 'f'))
+            return 0;
+        v = v * (hex ? 16 : 10) + (uint32_t)(digit ? c - '0' : c - 'a' + 10);
+    }
+    *n = digits.n + 2;
+    return v;
+}
+
+/* HTML to its text, roughly: for a line in a list. */
+static bool plain_of_html(struct span s, struct buf *out)
+{
+    bool ok = true;
+    while (s.n && ok) {
+        size_t n = 0;
+        uint32_t cp;
+        if (s.p[0] == '<') {
+            bool comment = span_starts(s, SPAN("<!--"));
+            if (span_casestarts(s, SPAN("<style")))
+                s = skip_element(span_drop(s, 6), SPAN("style"));
+            else if (span_casestarts(s, SPAN("<script")))
+                s = skip_element(span_drop(s, 7), SPAN("script"));
+            else if (span_casestarts(s, SPAN("<title")))
+                s = skip_element(span_drop(s, 6), SPAN("title"));
+            else
+                s = comment ? span_drop(s, span_search(s, SPAN("-->")) + 3)
+                            : span_drop(s, span_find(s, '>') + 1);
+            ok = buf_add_char(out, ' ');
+        } else if (s.p[0] == '&' && (cp = entity(span_drop(s, 1), &n)) != 0) {
+            ok = utf8_put(out, cp);
+            s = span_drop(s, n + 1);
+        } else {
+            ok = buf_add_char(out, s.p[0]);
+            s = span_drop(s, 1);
+        }
+    }
+    return ok;
+}
+
+struct span summary_preview(struct arena *a, const struct mime_part *p, struct span sample)
+{
+    struct buf raw, text, plain;
+    struct codec c;
+    buf_init(&raw, sample.n * 2 + 100);
+    buf_init(&text, sample.n * 12 + 100);
+    buf_init(&plain, sample.n * 12 + 100);
+    codec_init(&c, p->encoding);
+    bool ok = codec_decode(&c, sample, true, &raw) &&
+              charset_to_utf8(p->charset, buf_span(&raw), &text) != ERR_LIMIT;
+    if (ok && span_eq(p->subtype, SPAN("html")))
+        ok = plain_of_html(buf_span(&text), &plain);
+    struct span got = tidy(a, buf_span(span_eq(p->subtype, SPAN("html")) ? &plain : &text), PREVIEW * 4);
+    size_t chars = 0, n = 0;
+    while (n < got.n && chars < PREVIEW) {
+        size_t k;
+        utf8_next(span_drop(got, n), &k);
+        n += k;
+        chars++;
+    }
+    buf_free(&raw);
+    buf_free(&text);
+    buf_free(&plain);
+    return ok ? span_first(got, n) : SPAN("");
+}
