@@ -7,7 +7,7 @@
 #include "common/mime/meta.h"
 #include "common/mime/meta_int.h"
 
-enum { VERSION = 1, PART_FIXED = 60 };
+enum { RECORD_VERSION = 1, PART_FIXED = 60 };
 
 static void head_texts(struct mime_meta *m, struct span *at[MIME_HEAD_TEXTS])
 {
@@ -41,7 +41,7 @@ bool mime_meta_write(const struct mime_meta *m, const struct mime_part *(*part)(
     struct mime_meta copy = *m;
     struct span *texts[MIME_HEAD_TEXTS];
     head_texts(&copy, texts);
-    bool ok = buf_add_u8(out, VERSION) && buf_add_u64(out, m->size) && buf_add_u64(out, m->header_n) &&
+    bool ok = buf_add_u8(out, RECORD_VERSION) && buf_add_u64(out, m->size) && buf_add_u64(out, m->header_n) &&
               buf_add_u64(out, (uint64_t)m->date) && buf_add_u32(out, m->flags) &&
               buf_add_u32(out, (uint32_t)m->part_count);
     for (size_t i = 0; i < MIME_HEAD_TEXTS && ok; i++)
@@ -56,7 +56,7 @@ static struct reader read_head(struct span record, struct mime_meta *m)
     struct reader r = reader_of(record);
     struct span *texts[MIME_HEAD_TEXTS];
     *m = (struct mime_meta){0};
-    if (read_u8(&r) != VERSION)
+    if (read_u8(&r) != RECORD_VERSION)
         r.bad = true;
     m->size = read_u64(&r);
     m->header_n = read_u64(&r);

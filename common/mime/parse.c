@@ -396,7 +396,7 @@ static size_t body_run(struct mime_parser *p, const char *s, size_t n)
     const char *at = s, *end = s + n, *lf;
     while (at < end && *at != '-' && (lf = memchr(at, '\n', (size_t)(end - at))) != NULL) {
         p->lines++;
-        p->prev_eol = 1 + (lf > at && lf[-1] == '\r');
+        p->prev_eol = 1 + (unsigned)(lf > at && lf[-1] == '\r');
         p->prev_blank = lf + 1 - at == p->prev_eol;
         at = lf + 1;
     }
@@ -419,7 +419,7 @@ static size_t rest_of_line(struct mime_parser *p, const char *s, size_t n)
     if (lf) {
         p->mid_line = false;
         p->lines++;
-        p->prev_eol = 1 + cr;
+        p->prev_eol = 1 + (unsigned)cr;
         p->prev_blank = false;
     } else {
         p->last_cr = s[took - 1] == '\r';
