@@ -1,1 +1,15 @@
-# tests
+# Fuzz targets: in a normal build their seeds are played by `make check` (tests/fuzz/standalone.c is their main); with
+# --enable-fuzzing they are libFuzzer programs. A target NAME of another area is written in its own local.mk as
+#   check_PROGRAMS += tests/fuzz/fuzz_NAME
+#   tests_fuzz_fuzz_NAME_SOURCES = tests/fuzz/fuzz_NAME.c $(FUZZ_MAIN)
+#   tests_fuzz_fuzz_NAME_LDADD = common/libX.a ... $(FUZZ_LINK)
+#   FUZZ_TARGETS += NAME
+# and its seeds lie in tests/fuzz/seeds/NAME/.
+EXTRA_DIST += tests/fuzz/standalone.c tests/fuzz/run-seeds tests/wire/run.py tests/wire/toy tests/fuzz/seeds/ipc
+AM_TESTS_ENVIRONMENT += FUZZ_TARGETS='$(FUZZ_TARGETS)'; export FUZZ_TARGETS;
+TESTS += tests/fuzz/run-seeds
+
+check_PROGRAMS += tests/fuzz/fuzz_ipc
+tests_fuzz_fuzz_ipc_SOURCES = tests/fuzz/fuzz_ipc.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_ipc_LDADD = common/libnet.a common/libbase.a $(NET_LIBS) $(SODIUM_LIBS) $(FUZZ_LINK)
+FUZZ_TARGETS += ipc
