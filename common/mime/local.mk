@@ -16,3 +16,9 @@ common_libmime_a_SOURCES = \
 	common/mime/words.h common/mime/words.c
 # A program that links it also needs common/libbase.a and $(IDN2_LIBS).
 EXTRA_DIST += common/mime/make-tables.py
+
+check_PROGRAMS += tests/lib/mimedump
+tests_lib_mimedump_SOURCES = tests/lib/mimedump.c
+tests_lib_mimedump_LDADD = common/libmime.a common/libbase.a $(IDN2_LIBS)
+TESTS += tests/unit/test_mime_corpus.sh
+EXTRA_DIST += tests/unit/test_mime_corpus.sh tests/unit/mime_corpus.py

@@ -279,11 +279,23 @@ static void header_end(struct mime_parser *p)
     buf_free(&tail);
 }
 
+/* at and n of a block that may reach into the line end that belongs to a boundary. */
+static void clamp(uint64_t *at, uint64_t *n, uint64_t end)
+{
+    if (*at > end)
+        *at = end;
+    if (*n > end - *at)
+        *n = end - *at;
+}
+
 /* Close the part: its body ends at end, behind so many line ends. */
 static void part_close(struct mime_parser *p, uint16_t at, uint64_t end, uint64_t lines)
 {
     struct described *d = &p->parts[at];
-    d->m.body_n = end > d->m.body_at ? end - d->m.body_at : 0;
+    d->m.body_n = UINT64_MAX;
+    clamp(&d->m.header_at, &d->m.header_n, end);
+    clamp(&d->m.inner_header_at, &d->m.inner_header_n, end);
+    clamp(&d->m.body_at, &d->m.body_n, end);
     uint64_t n = d->m.body_n && lines > d->first_line ? lines - d->first_line : 0;
     d->m.lines = n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
     if (d->m.kind == MIME_MULTIPART && d->m.first_child == MIME_NO_PART) {

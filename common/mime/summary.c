@@ -86,14 +86,18 @@ static bool add_sep(struct buf *b, struct span s)
     return s.n == 0 || ((b->n == 0 || buf_add_str(b, ", ")) && buf_add_span(b, s));
 }
 
+/* "local@domain" in UTF-8, whatever bytes stand in the field. */
 static struct span addr_of(struct arena *scratch, const struct address *d)
 {
-    struct buf b;
-    buf_init(&b, 2000);
-    bool ok = buf_add_span(&b, d->local) &&
-              (d->domain.n == 0 || (buf_add_char(&b, '@') && buf_add_span(&b, d->domain)));
-    struct span got = ok ? arena_dup(scratch, buf_span(&b)) : SPAN("");
-    buf_free(&b);
+    struct buf raw, text;
+    buf_init(&raw, 2000);
+    buf_init(&text, 8000);
+    bool ok = buf_add_span(&raw, d->local) &&
+              (d->domain.n == 0 || (buf_add_char(&raw, '@') && buf_add_span(&raw, d->domain))) &&
+              charset_to_utf8(SPAN(""), buf_span(&raw), &text) == ERR_OK;
+    struct span got = ok ? arena_dup(scratch, buf_span(&text)) : SPAN("");
+    buf_free(&raw);
+    buf_free(&text);
     return got;
 }
 
