@@ -25,3 +25,4 @@ tests_unit_test_net_conn_SOURCES = tests/unit/test_net_conn.c
 tests_unit_test_net_conn_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_net_conn_LDADD = common/libnet.a common/libbase.a $(NET_LIBS) $(SODIUM_LIBS) $(CMOCKA_LIBS)
 endif
+EXTRA_DIST += tests/data/tls/test-cert.pem tests/data/tls/test-key.pem
