@@ -13,3 +13,7 @@ check_PROGRAMS += tests/fuzz/fuzz_ipc
 tests_fuzz_fuzz_ipc_SOURCES = tests/fuzz/fuzz_ipc.c $(FUZZ_MAIN)
 tests_fuzz_fuzz_ipc_LDADD = common/libnet.a common/libbase.a $(NET_LIBS) $(SODIUM_LIBS) $(FUZZ_LINK)
 FUZZ_TARGETS += ipc
+
+check_PROGRAMS += tests/bench/bench_net
+tests_bench_bench_net_SOURCES =
+tests_bench_bench_net_LDADD = common/libnet.a common/libbase.a $(NET_LIBS) $(SODIUM_LIBS)

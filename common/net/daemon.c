@@ -319,12 +319,12 @@ static unsigned allowed(const struct daemon_spec *spec)
     return allow;
 }
 
-static int run(struct daemon *d)
+static void __attribute__((noreturn)) run(struct daemon *d)
 {
     struct err why = {.code = ERR_OK};
     enum err_code code = open_all(d, &why);
     if (code != ERR_OK)
-        return start_failed(d, status_of(code), why.log);
+        daemon_leave(start_failed(d, status_of(code), why.log));
     const struct conf *c = d->conf;
     const char *const folders[] = {c->run_dir, c->log_dir, c->mail_dir, c->directory_dir, c->key_dir, NULL};
     const char *const master_folders[] = {c->run_dir, c->log_dir, NULL};
@@ -358,7 +358,8 @@ int daemon_main(const struct daemon_spec *spec, int argc, char **argv)
         status = conf_start_failed(spec->program, code, o.file, buf_span(&faults));
     buf_free(&faults);
     if (code == ERR_OK && !o.check)
-        status = run(&d);
+        run(&d);
     conf_free(&d.conf);
+    free(d.conf_file);
     return status;
 }

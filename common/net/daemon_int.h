@@ -20,7 +20,7 @@ struct daemon {
     struct conf *conf;
     struct conf **old_confs; /* one-process daemons keep them: strings of them may be in use */
     size_t old_conf_count;
-    const char *conf_file;
+    char *conf_file;
     struct loop *loop;
     void *arg;
     uid_t uid;

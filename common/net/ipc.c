@@ -17,9 +17,9 @@ enum {
     BACKLOG_LIMIT = 64 << 20, /* queued for a peer that does not read */
     READ_SIZE = 64 << 10,
     READS_A_ROUND = 8,
-    SEND_SIZE = 1 << 20, /* most of one write: the kernel takes less anyway */
-    FDS_WAITING = 2,     /* descriptors that came and whose frame is not complete yet */
-    KEEP_BYTES = 16 << 10
+    SEND_SIZE = 1 << 20,   /* most of one write: the kernel takes less anyway */
+    FDS_WAITING = 2,       /* descriptors that came and whose frame is not complete yet */
+    KEEP_BYTES = 512 << 10 /* there are few connections: what they grew to stays */
 };
 
 /* A descriptor that rides on the frame that starts at this offset of all bytes ever queued. */
