@@ -41,7 +41,7 @@ static bool base64_decode(struct codec *c, struct span in, bool last, struct buf
     char *start = buf_reserve(out, in.n / 4 * 3 + 8), *to = start;
     if (!start)
         return false;
-    const unsigned char *p = (const unsigned char *)in.p, *end = p + in.n;
+    const unsigned char *p = (const unsigned char *)(in.n ? in.p : ""), *end = p + in.n;
     while (p < end) {
         while (c->have == 0 && end - p >= 4) {
             uint32_t a = values[p[0]], b = values[p[1]], d = values[p[2]], e = values[p[3]];

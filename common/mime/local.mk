@@ -22,3 +22,24 @@ tests_lib_mimedump_SOURCES = tests/lib/mimedump.c
 tests_lib_mimedump_LDADD = common/libmime.a common/libbase.a $(IDN2_LIBS)
 TESTS += tests/unit/test_mime_corpus.sh
 EXTRA_DIST += tests/unit/test_mime_corpus.sh tests/unit/mime_corpus.py
+
+check_PROGRAMS += tests/fuzz/fuzz_mime
+tests_fuzz_fuzz_mime_SOURCES = tests/fuzz/fuzz_mime.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_mime_LDADD = common/libmime.a common/libbase.a $(IDN2_LIBS) $(FUZZ_LINK)
+FUZZ_TARGETS += mime
+EXTRA_DIST += tests/fuzz/seeds/mime tests/fuzz/mime.dict
+
+if HAVE_CMOCKA
+check_PROGRAMS += tests/unit/test_mime_text tests/unit/test_mime_header tests/unit/test_mime_parse
+TESTS += tests/unit/test_mime_text tests/unit/test_mime_header tests/unit/test_mime_parse
+MIME_TEST_LIBS = common/libmime.a common/libbase.a $(CMOCKA_LIBS) $(IDN2_LIBS)
+tests_unit_test_mime_text_SOURCES = tests/unit/test_mime_text.c
+tests_unit_test_mime_text_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_mime_text_LDADD = $(MIME_TEST_LIBS)
+tests_unit_test_mime_header_SOURCES = tests/unit/test_mime_header.c
+tests_unit_test_mime_header_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_mime_header_LDADD = $(MIME_TEST_LIBS)
+tests_unit_test_mime_parse_SOURCES = tests/unit/test_mime_parse.c
+tests_unit_test_mime_parse_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_mime_parse_LDADD = $(MIME_TEST_LIBS)
+endif

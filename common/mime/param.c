@@ -187,6 +187,8 @@ struct mime_param *params_read(struct arena *a, struct span value, struct span *
 {
     struct mime_param *first = NULL, **tail = &first;
     size_t i = 0, n = 0;
+    if (value.n == 0)
+        value = SPAN("");
     size_t from = skip_blanks(value, 0), to = from;
     while (to < value.n && value.p[to] != ';' && value.p[to] != '(')
         to++;

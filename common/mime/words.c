@@ -132,7 +132,8 @@ static void words_run(struct words *w)
 bool words_decode(struct span text, struct span hint, struct buf *out)
 {
     size_t first = out->n;
-    struct words w = {.text = text, .hint = hint, .out = out, .ok = true, .searched = SIZE_MAX};
+    struct words w = {
+        .text = text.n ? text : SPAN(""), .hint = hint, .out = out, .ok = true, .searched = SIZE_MAX};
     buf_init(&w.bytes, text.n + 8);
     words_run(&w);
     buf_free(&w.bytes);
@@ -144,7 +145,7 @@ bool words_decode(struct span text, struct span hint, struct buf *out)
 
 size_t words_token(struct span s)
 {
-    struct words w = {.text = span_first(s, 1000), .searched = SIZE_MAX};
+    struct words w = {.text = s.n ? span_first(s, 1000) : SPAN(""), .searched = SIZE_MAX};
     struct word word;
     if (!word_at(&w, 0, &word))
         return 0;
