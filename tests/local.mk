@@ -15,5 +15,5 @@ tests_fuzz_fuzz_ipc_LDADD = common/libnet.a common/libbase.a $(NET_LIBS) $(SODIU
 FUZZ_TARGETS += ipc
 
 check_PROGRAMS += tests/bench/bench_net
-tests_bench_bench_net_SOURCES =
+tests_bench_bench_net_SOURCES = tests/bench/bench_net.c
 tests_bench_bench_net_LDADD = common/libnet.a common/libbase.a $(NET_LIBS) $(SODIUM_LIBS)

@@ -143,6 +143,11 @@ static int allow_if(scmp_filter_ctx f, int call, struct scmp_arg_cmp cmp)
     return seccomp_rule_add_array(f, SCMP_ACT_ALLOW, call, 1, &cmp);
 }
 
+static struct scmp_arg_cmp equals(unsigned arg, scmp_datum_t value)
+{
+    return (struct scmp_arg_cmp){arg, SCMP_CMP_EQ, value, 0};
+}
+
 /* Calls whose arguments decide. Answers 0 or a negative errno. */
 static int add_argument_rules(scmp_filter_ctx f, unsigned allow)
 {
@@ -152,35 +157,35 @@ static int add_argument_rules(scmp_filter_ctx f, unsigned allow)
     const scmp_datum_t exec_bit = exec ? 0 : PROT_EXEC;
     bad |= allow_if(f, CALL(mmap), SCMP_A2(SCMP_CMP_MASKED_EQ, exec_bit, 0));
     bad |= allow_if(f, CALL(mprotect), SCMP_A2(SCMP_CMP_MASKED_EQ, exec_bit, 0));
-    bad |= allow_if(f, CALL(ioctl), SCMP_A1(SCMP_CMP_EQ, FIONREAD));
-    bad |= allow_if(f, CALL(ioctl), SCMP_A1(SCMP_CMP_EQ, TCGETS));
-    bad |= allow_if(f, CALL(prctl), SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME));
-    bad |= allow_if(f, CALL(prctl), SCMP_A0(SCMP_CMP_EQ, PR_GET_NAME));
-    bad |= allow_if(f, CALL(prctl), SCMP_A0(SCMP_CMP_EQ, PR_SET_DUMPABLE));
-    bad |= allow_if(f, CALL(prlimit64), SCMP_A2(SCMP_CMP_EQ, 0)); /* reading limits only */
+    bad |= allow_if(f, CALL(ioctl), equals(1, FIONREAD));
+    bad |= allow_if(f, CALL(ioctl), equals(1, TCGETS));
+    bad |= allow_if(f, CALL(prctl), equals(0, PR_SET_NAME));
+    bad |= allow_if(f, CALL(prctl), equals(0, PR_GET_NAME));
+    bad |= allow_if(f, CALL(prctl), equals(0, PR_SET_DUMPABLE));
+    bad |= allow_if(f, CALL(prlimit64), equals(2, 0)); /* reading limits only */
     if (!(allow & SANDBOX_FILES)) /* fstat of glibc; with a path it tells no more than that it exists */
         bad |= allow_if(f, CALL(newfstatat), SCMP_A3(SCMP_CMP_MASKED_EQ, AT_EMPTY_PATH, AT_EMPTY_PATH));
     if (allow & SANDBOX_FORK) {
-        bad |= allow_if(f, CALL(prctl), SCMP_A0(SCMP_CMP_EQ, PR_SET_PDEATHSIG));
-        bad |= allow_if(f, CALL(prctl), SCMP_A0(SCMP_CMP_EQ, PR_SET_NO_NEW_PRIVS));
-        bad |= allow_if(f, CALL(prctl), SCMP_A0(SCMP_CMP_EQ, PR_SET_SECCOMP));
-        bad |= allow_if(f, CALL(prctl), SCMP_A0(SCMP_CMP_EQ, PR_GET_SECCOMP));
+        bad |= allow_if(f, CALL(prctl), equals(0, PR_SET_PDEATHSIG));
+        bad |= allow_if(f, CALL(prctl), equals(0, PR_SET_NO_NEW_PRIVS));
+        bad |= allow_if(f, CALL(prctl), equals(0, PR_SET_SECCOMP));
+        bad |= allow_if(f, CALL(prctl), equals(0, PR_GET_SECCOMP));
         bad |= seccomp_rule_add(f, SCMP_ACT_ALLOW, CALL(clone), 0);
         bad |= seccomp_rule_add(f, SCMP_ACT_ALLOW, CALL(tgkill), 0);
     } else {
         /* abort(): a signal to ourselves, by the id that stays ours since there is no fork */
-        bad |= allow_if(f, CALL(tgkill), SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+        bad |= allow_if(f, CALL(tgkill), equals(0, (scmp_datum_t)getpid()));
         if (allow & SANDBOX_THREADS)
             bad |= allow_if(f, CALL(clone), SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
     }
     /* Flags of clone3 lie behind a pointer; glibc falls back to clone. */
     bad |= seccomp_rule_add(f, SCMP_ACT_ERRNO(ENOSYS), CALL(clone3), 0);
     if (allow & (SANDBOX_UNIX | SANDBOX_CONNECT))
-        bad |= allow_if(f, CALL(socket), SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
+        bad |= allow_if(f, CALL(socket), equals(0, AF_UNIX));
     if (allow & SANDBOX_CONNECT) {
-        bad |= allow_if(f, CALL(socket), SCMP_A0(SCMP_CMP_EQ, AF_INET));
-        bad |= allow_if(f, CALL(socket), SCMP_A0(SCMP_CMP_EQ, AF_INET6));
-        bad |= allow_if(f, CALL(socket), SCMP_A0(SCMP_CMP_EQ, AF_NETLINK)); /* getaddrinfo asks for routes */
+        bad |= allow_if(f, CALL(socket), equals(0, AF_INET));
+        bad |= allow_if(f, CALL(socket), equals(0, AF_INET6));
+        bad |= allow_if(f, CALL(socket), equals(0, AF_NETLINK)); /* getaddrinfo asks for routes */
     }
     return bad;
 }
