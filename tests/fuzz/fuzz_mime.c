@@ -147,12 +147,15 @@ static void others(struct span s)
         date_format(t, zone, text, sizeof text);
         MUST(date_parse(span_str(text), &t2, &zone));
     }
-    (void)date_imap_parse(s, &t, &zone);
-    (void)date_imap_day(s, &t);
+    if (date_imap_parse(s, &t, &zone))
+        MUST(zone > -1440 && zone < 1440);
+    if (date_imap_day(s, &t))
+        MUST(t > -720000 && t < 3000000);
     struct span value = header_param(a, s, SPAN("name"));
     MUST(utf8_valid(value));
     struct mime_meta m;
-    (void)mime_meta_read(s, a, &m);
+    if (mime_meta_read(s, a, &m) == ERR_OK)
+        MUST(m.part_count > 0 && m.header_n <= m.size);
     buf_free(&out);
     arena_free(&a);
 }
