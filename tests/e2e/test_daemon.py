@@ -41,7 +41,7 @@ class Toy:
         with open(self.conf, 'w') as f:
             f.write('lmtp_listen = 127.0.0.1:%d\nimaps_listen = 127.0.0.1:%d\nworkers = %d\n'
                     'tls_certificate = test-cert.pem\ntls_key = test-key.pem\n'
-                    'smtpd_user = nobody\nstored_user = games\n' % (self.plain, self.tls, workers))
+                    'smtpd_user = nobody\nstored_user = games\nweb_user = man\n' % (self.plain, self.tls, workers))
         self.children = []
 
     def start(self, *words, wait=True):
@@ -318,6 +318,26 @@ def test_users(running):
         p = subprocess.run(['/usr/bin/python3', '-c', code, path], user=user.pw_uid, group=user.pw_gid,
                            extra_groups=[], stderr=subprocess.PIPE)
         assert (p.returncode == 0) == good, p.stderr
+
+
+def test_local_socket(running):
+    path = os.path.join(running.dir, 'run', 'toyd', 'local')
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(5)
+    s.connect(path)
+    assert running.ask('hello', s) == 'hello'
+    s.close()
+    if os.geteuid() != 0:
+        return
+    code = ('import socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\ns.sendall(b"hello\\r\\n")\n'
+            'sys.exit(s.recv(10) != b"hello\\r\\n")')
+    for user, good in (('man', True), ('nobody', True), ('daemon', False)):
+        pw = pwd.getpwnam(user)
+        p = subprocess.run(['/usr/bin/python3', '-c', code, path], user=pw.pw_uid, group=pw.pw_gid, extra_groups=[],
+                           stderr=subprocess.PIPE)
+        assert (p.returncode == 0) == good, (user, p.stderr)
+    # The web server's user may use its socket and not put another in its place.
+    assert os.stat(os.path.dirname(path)).st_uid == pwd.getpwnam('nobody').pw_uid
 
 
 def test_filters_are_on(running):

@@ -42,6 +42,11 @@ static struct conf_list tls_addresses(const struct conf *c)
     return c->imaps_listen;
 }
 
+static const char *web_user(const struct conf *c)
+{
+    return c->web_user;
+}
+
 static unsigned count(const struct conf *c)
 {
     return (unsigned)c->workers;
@@ -269,6 +274,7 @@ int main(int argc, char **argv)
     static const struct daemon_listen listens[] = {
         {.name = "plain", .addresses = plain_addresses, .tls = true},
         {.name = "tls", .addresses = tls_addresses, .tls = true, .implicit_tls = true},
+        {.name = "local", .unix_name = "local", .unix_owner = web_user},
         {.name = NULL}};
     static const struct daemon_peer peers[] = {{"back", "back/sock"}, {NULL, NULL}};
     static const struct daemon_workers workers[] = {{.name = "session",
