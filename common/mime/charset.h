@@ -11,8 +11,9 @@
  * converted becomes U+FFFD; conversion goes on. Appends to out. ERR_OK; ERR_LIMIT: out is full; ERR_MISSING:
  * the charset is not known (out then holds the fallback's result). */
 CHECK_RESULT enum err_code charset_to_utf8(struct span charset, struct span bytes, struct buf *out);
-/* Open what iconv needs, before a sandbox forbids it: a worker calls it once at its start. Afterwards no
- * conversion touches a file. Without it the first use of an East Asian charset opens its module. */
+/* Open what iconv needs (about a millisecond), before a sandbox forbids it; sandbox_enter calls it.
+ * Afterwards no conversion touches a file. Without it the first use of an East Asian charset opens its
+ * module. */
 void charset_warm(void);
 /* Whether the label names a charset that can be converted (SEARCH CHARSET, RFC 9051 6.4.4). */
 bool charset_known(struct span charset);

@@ -293,11 +293,17 @@ static enum err_code enter_landlock(unsigned allow, const char *const *folders, 
 }
 #endif
 
+/* common/mime's, in programs that have it: iconv opens its modules before the sandbox or never, and a
+ * message may ask for any of them. */
+extern void charset_warm(void) __attribute__((weak));
+
 enum err_code sandbox_enter(unsigned allow, const char *const *folders, struct err *why)
 {
     const struct rlimit none = {0, 0};
     struct rlimit core = {1, 1};
     tzset(); /* reads its file now or never */
+    if (charset_warm)
+        charset_warm();
     /* A worker inherits the master's limit and may not set any. */
     if (getrlimit(RLIMIT_CORE, &core) == 0 && core.rlim_max != 0 && setrlimit(RLIMIT_CORE, &none) != 0)
         return err_set(why, ERR_RETRY, NULL, "setrlimit: %s", strerror(errno));
