@@ -16,13 +16,16 @@ tests_lib_toyd_SOURCES = tests/lib/toyd.c
 tests_lib_toyd_LDADD = common/libnet.a common/libbase.a $(NET_LIBS) $(SODIUM_LIBS)
 
 if HAVE_CMOCKA
-check_PROGRAMS += tests/unit/test_net_ipc tests/unit/test_net_conn
-TESTS += tests/unit/test_net_ipc tests/unit/test_net_conn
+check_PROGRAMS += tests/unit/test_net_ipc tests/unit/test_net_conn tests/unit/test_net_sandbox
+TESTS += tests/unit/test_net_ipc tests/unit/test_net_conn tests/unit/test_net_sandbox
 tests_unit_test_net_ipc_SOURCES = tests/unit/test_net_ipc.c
 tests_unit_test_net_ipc_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_net_ipc_LDADD = common/libnet.a common/libbase.a $(NET_LIBS) $(SODIUM_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_net_conn_SOURCES = tests/unit/test_net_conn.c
 tests_unit_test_net_conn_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_net_conn_LDADD = common/libnet.a common/libbase.a $(NET_LIBS) $(SODIUM_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_net_sandbox_SOURCES = tests/unit/test_net_sandbox.c
+tests_unit_test_net_sandbox_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_net_sandbox_LDADD = common/libnet.a common/libbase.a $(NET_LIBS) $(SODIUM_LIBS) $(CMOCKA_LIBS)
 endif
 EXTRA_DIST += tests/data/tls/test-cert.pem tests/data/tls/test-key.pem
