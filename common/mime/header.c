@@ -79,7 +79,10 @@ struct span header_text_hint(struct arena *a, struct span value, struct span hin
     struct buf out;
     buf_init(&out, flat.n * 6 + 16);
     (void)!words_decode(flat, hint, &out); /* what fits is the answer */
-    struct span got = arena_dup(a, span_trim(buf_span(&out)));
+    struct span text = span_trim(buf_span(&out));
+    while (span_starts(text, SPAN("\xef\xbb\xbf"))) /* a byte order mark is no text */
+        text = span_trim(span_drop(text, 3));
+    struct span got = arena_dup(a, text);
     buf_free(&out);
     return got;
 }

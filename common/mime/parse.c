@@ -17,8 +17,8 @@
 #include <stdlib.h>
 
 enum {
-    LINE_KEEP = 1100,         /* of a line that may be a boundary */
-    BOUNDARY_MAX = 1000,      /* RFC 2046 allows 70 */
+    LINE_KEEP = 16384,        /* of a line that may be a boundary */
+    BOUNDARY_MAX = 16000,     /* RFC 2046 allows 70 */
     SAMPLE = 4096,            /* bytes of a text that the preview is made of */
     KEPT_LIMIT = 2560 << 10,  /* descriptions and names of all parts */
     SCRATCH_LIMIT = 64 << 20, /* of one header block */
@@ -371,8 +371,9 @@ static void header_line(struct mime_parser *p, struct span line, uint64_t lines_
         if (!field && !mbox && p->bad_at == UINT64_MAX) {
             p->bad_at = p->header.n;
             p->bad_lines = lines_before;
-            p->bad_dashes = span_starts(line, SPAN("--"));
         }
+        if (!field && !p->field_after_bad && span_starts(line, SPAN("--")))
+            p->bad_dashes = true;
         p->field_after_bad = p->field_after_bad || (field && p->bad_at != UINT64_MAX && !p->bad_dashes);
         if (p->bad_at != UINT64_MAX)
             p->meta.flags |= MIME_F_BROKEN;

@@ -64,7 +64,7 @@ static const struct row rows[] = {
      "Content-Type: multipart/digest; boundary=b\r\n\r\n--b\r\n\r\nSubject: d\r\n\r\nx\r\n--b--\r\n", NOENV,
      "((\"message\" \"rfc822\" NIL NIL NIL \"7bit\" 15 (NIL \"d\" NIL NIL NIL NIL NIL NIL NIL NIL) (\"text\" "
      "\"plain\" " US " NIL NIL \"7bit\" 1 1 NIL NIL NIL NIL) 3 NIL NIL NIL NIL) \"digest\" (\"boundary\" "
-                     "\"b\") NIL NIL NIL)"},
+     "\"b\") NIL NIL NIL)"},
     {"outer closes inner",
      "Content-Type: multipart/mixed; boundary=o\r\n\r\n--o\r\nContent-Type: multipart/alternative; "
      "boundary=oo\r\n\r\n"
@@ -82,6 +82,12 @@ static const struct row rows[] = {
      "(\"text\" \"plain\" " US " NIL NIL \"7bit\" 3 1 NIL NIL NIL NIL)"},
     {"boundary right behind the header",
      "Content-Type: multipart/mixed; boundary=b\r\n--b\r\nContent-Type: text/x\r\n\r\nq\r\n--b--", NOENV,
+     "((\"text\" \"x\" " US
+     " NIL NIL \"7bit\" 1 1 NIL NIL NIL NIL) \"mixed\" (\"boundary\" \"b\") NIL NIL NIL)"},
+    {"preamble right behind the header",
+     "Content-Type: multipart/mixed; boundary=b\r\nSome text.\r\n--b\r\nContent-Type: "
+     "text/x\r\n\r\nq\r\n--b--",
+     NOENV,
      "((\"text\" \"x\" " US
      " NIL NIL \"7bit\" 1 1 NIL NIL NIL NIL) \"mixed\" (\"boundary\" \"b\") NIL NIL NIL)"},
     {"boundary inside a header",
@@ -246,7 +252,10 @@ static void damaged(void **state)
     buf_init(&record, MIME_META_LIMIT);
     struct arena *a = arena_new(1 << 20);
     struct mime_meta m;
-    assert_int_equal(mime_parse(span_str(rows[8].in), &record), ERR_OK);
+    assert_int_equal(mime_parse(SPAN("Subject: s\r\nContent-Type: multipart/digest; "
+                                     "boundary=b\r\n\r\n--b\r\n\r\nSubject: d\r\n\r\nx\r\n--b--\r\n"),
+                                &record),
+                     ERR_OK);
     for (size_t i = 0; i < record.n; i++) {
         struct span cut = span_first(buf_span(&record), i);
         assert_int_equal(mime_meta_read(cut, a, &m), ERR_SYNTAX);
