@@ -183,33 +183,36 @@ static size_t run_length(const struct piece *p, size_t n)
     return k;
 }
 
-struct mime_param *params_read(struct arena *a, struct span value, struct span *out_main)
+/* What stands before the first ";", comments and blanks around it taken out; *end: where it ends. */
+static struct span main_value(struct arena *a, struct span value, size_t *end)
 {
-    struct mime_param *first = NULL, **tail = &first;
-    size_t i = 0, n = 0;
-    if (value.n == 0)
-        value = SPAN("");
     size_t from = skip_blanks(value, 0), to = from;
     while (to < value.n && value.p[to] != ';' && value.p[to] != '(')
         to++;
-    *out_main = header_unfold(a, span_of(value.p + from, to - from));
-    i = to < value.n && value.p[to] == '(' ? skip_blanks(value, to) : to;
-    if (i < value.n && value.p[i] != ';') { /* "text (comment) / plain": the rest without comments */
-        struct buf b;
-        buf_init(&b, 400);
-        size_t at = from;
-        while (at < value.n && value.p[at] != ';' && b.n < 300) {
-            if (value.p[at] == '(')
-                at = skip_comment(value, at);
-            else if (!is_blank(value.p[at++]) && !buf_add_char(&b, value.p[at - 1]))
-                break;
-        }
-        *out_main = arena_dup(a, buf_span(&b));
-        buf_free(&b);
-        i = at;
+    size_t after = to < value.n && value.p[to] == '(' ? skip_blanks(value, to) : to;
+    *end = after;
+    if (after >= value.n || value.p[after] == ';')
+        return header_unfold(a, span_of(value.p + from, to - from));
+    struct buf b; /* "text (comment) / plain" */
+    buf_init(&b, 400);
+    size_t at = from;
+    while (at < value.n && value.p[at] != ';' && b.n < 300) {
+        if (value.p[at] == '(')
+            at = skip_comment(value, at);
+        else if (!is_blank(value.p[at++]) && !buf_add_char(&b, value.p[at - 1]))
+            break;
     }
+    struct span got = arena_dup(a, buf_span(&b));
+    buf_free(&b);
+    *end = at;
+    return got;
+}
+
+/* The pieces behind the main value, sorted; to be freed. */
+static struct piece *pieces_read(struct arena *a, struct span value, size_t i, size_t *out_n)
+{
     struct piece *p = NULL;
-    size_t cap = 0;
+    size_t cap = 0, n = 0;
     while ((i = skip_to_semicolon(value, i)) < value.n && n < PARAM_LIMIT) {
         i++;
         if (n == cap)
@@ -220,6 +223,18 @@ struct mime_param *params_read(struct arena *a, struct span value, struct span *
     }
     if (n > 1)
         qsort(p, n, sizeof *p, piece_order);
+    *out_n = n;
+    return p;
+}
+
+struct mime_param *params_read(struct arena *a, struct span value, struct span *out_main)
+{
+    struct mime_param *first = NULL, **tail = &first;
+    size_t i, n;
+    if (value.n == 0)
+        value = SPAN("");
+    *out_main = main_value(a, value, &i);
+    struct piece *p = pieces_read(a, value, i, &n);
     for (size_t k = 0; k < n;) {
         size_t run = run_length(p + k, n - k);
         bool stray = p[k].section != UINT32_MAX && k > 0 && span_eq(p[k - 1].name, p[k].name);
@@ -288,7 +303,7 @@ struct span params_text(struct arena *a, const struct mime_param *list, struct s
 
 struct span header_param(struct arena *a, struct span value, struct span name)
 {
-    struct span main_value, low = arena_lower(a, name);
-    struct mime_param *list = params_read(a, value, &main_value);
+    struct span unused, low = arena_lower(a, name);
+    struct mime_param *list = params_read(a, value, &unused);
     return params_text(a, list, low);
 }

@@ -23,6 +23,7 @@ enum {
     KEPT_LIMIT = 2560 << 10,  /* descriptions and names of all parts */
     SCRATCH_LIMIT = 64 << 20, /* of one header block */
     ENVELOPE_LIMIT = 1 << 20, /* bytes of all envelopes */
+    SPARE_LIMIT = 128 << 10,  /* bytes of a buffer that a reset keeps */
     ADDRESS_LIMIT = 20000     /* in all envelopes */
 };
 
@@ -136,8 +137,16 @@ static uint16_t part_new(struct mime_parser *p)
 void mime_parser_reset(struct mime_parser *p)
 {
     struct buf *all[] = {&p->carry, &p->line, &p->header, &p->plain, &p->html, &p->record};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (all[i]->cap > SPARE_LIMIT) /* one monster does not pin its memory for the session's life */
+            buf_free(all[i]);
         buf_reset(all[i]);
+    }
+    if (p->cap > 1000) {
+        free(p->parts);
+        p->parts = NULL;
+        p->cap = 0;
+    }
     arena_reset(p->kept);
     arena_reset(p->scratch);
     p->pos = p->lines = 0;
@@ -546,6 +555,8 @@ static void number_parts(struct mime_parser *p)
         if (!unnumbered)
             snprintf(text, sizeof text, "%.*s%s%u", SPAN_ARG(base), base.n ? "." : "", ordinal);
         m->number = arena_dup(p->kept, span_str(text));
+        if (!m->number.p)
+            p->meta.flags |= MIME_F_TRUNCATED;
     }
 }
 
