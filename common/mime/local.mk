@@ -43,3 +43,7 @@ tests_unit_test_mime_parse_SOURCES = tests/unit/test_mime_parse.c
 tests_unit_test_mime_parse_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_mime_parse_LDADD = $(MIME_TEST_LIBS)
 endif
+
+check_PROGRAMS += tests/bench/bench_mime
+tests_bench_bench_mime_SOURCES = tests/bench/bench_mime.c
+tests_bench_bench_mime_LDADD = common/libmime.a common/libbase.a $(IDN2_LIBS)
