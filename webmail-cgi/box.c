@@ -1,5 +1,5 @@
-/* The mailbox as the pages use it: folders with their uses, one message, one part. Its hard problem is that each
- * page starts from nothing, so what it asks for is kept to few round trips. */
+/* The mailbox as the pages use it: folders with their uses, one message, one part. Its hard problem is that
+ * each page starts from nothing, so what it asks for is kept to few round trips. */
 #include "webmail-cgi/web.h"
 #include "common/mime/charset.h"
 #include "common/mime/codec.h"
@@ -24,8 +24,9 @@ enum err_code web_mailbox(struct web *w)
 static const struct {
     const char *flag, *name;
     int use;
-} uses[] = {{"", "INBOX", T_INBOX},         {"\\Drafts", "Drafts", T_DRAFTS}, {"\\Sent", "Sent", T_SENT},
-            {"\\Archive", "Archive", T_ARCHIVE}, {"\\Junk", "Junk", T_JUNK},    {"\\Trash", "Trash", T_TRASH}};
+} uses[] = {{"", "INBOX", T_INBOX},     {"\\Drafts", "Drafts", T_DRAFTS},
+            {"\\Sent", "Sent", T_SENT}, {"\\Archive", "Archive", T_ARCHIVE},
+            {"\\Junk", "Junk", T_JUNK}, {"\\Trash", "Trash", T_TRASH}};
 enum { USES = sizeof uses / sizeof *uses };
 
 static struct span folder_name(struct web *w, const struct imap_node *n)
@@ -49,7 +50,8 @@ static void take_list(struct web *w, const struct imap_node *v)
     f->name = folder_name(w, imap_nth(v, 3));
     f->use = span_eq(f->name, SPAN("INBOX")) ? T_INBOX : -1;
     const struct imap_node *flags = imap_nth(v, 1);
-    for (const struct imap_node *n = flags && flags->kind == IMAP_LIST ? flags->child : NULL; n; n = n->next) {
+    for (const struct imap_node *n = flags && flags->kind == IMAP_LIST ? flags->child : NULL; n;
+         n = n->next) {
         f->no_select = f->no_select || imap_is(n, "\\Noselect") || imap_is(n, "\\NonExistent");
         for (size_t i = 1; i < USES; i++)
             if (imap_is(n, uses[i].flag))
@@ -282,8 +284,8 @@ enum err_code web_section(struct web *w, uint32_t uid, struct span section, uint
     return ERR_MISSING;
 }
 
-enum err_code web_part(struct web *w, uint32_t uid, const struct part *p, size_t limit, bool as_text, struct buf *out,
-                       bool *cut)
+enum err_code web_part(struct web *w, uint32_t uid, const struct part *p, size_t limit, bool as_text,
+                       struct buf *out, bool *cut)
 {
     struct span raw;
     struct codec c;
@@ -296,7 +298,8 @@ enum err_code web_part(struct web *w, uint32_t uid, const struct part *p, size_t
         return codec_decode(&c, raw, true, out) ? ERR_OK : ERR_LIMIT;
     struct buf bytes;
     buf_init(&bytes, raw.n + 64);
-    code = codec_decode(&c, raw, true, &bytes) ? charset_to_utf8(p->charset, buf_span(&bytes), out) : ERR_LIMIT;
+    code =
+        codec_decode(&c, raw, true, &bytes) ? charset_to_utf8(p->charset, buf_span(&bytes), out) : ERR_LIMIT;
     buf_free(&bytes);
     return code == ERR_MISSING ? ERR_OK : code; /* an unknown charset was read as well as possible */
 }

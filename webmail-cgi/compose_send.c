@@ -1,5 +1,5 @@
-/* Keeping and sending. The order is the hard part: submit first, then the copy, then the marks, then the draft
- * goes; a failure after the submission is told, never repeated by itself. */
+/* Keeping and sending. The order is the hard part: submit first, then the copy, then the marks, then the
+ * draft goes; a failure after the submission is told, never repeated by itself. */
 #include "webmail-cgi/compose.h"
 #include "webmail-cgi/shown.h"
 #include "webmail-cgi/submit.h"
@@ -8,8 +8,8 @@
 #include <stdlib.h>
 
 /* The kept files of the source message, decoded into bufs (to be freed by the caller). */
-static enum err_code load_kept(struct web *w, const struct compose *c, struct write_file *files, struct buf *bufs,
-                               size_t *count)
+static enum err_code load_kept(struct web *w, const struct compose *c, struct write_file *files,
+                               struct buf *bufs, size_t *count)
 {
     struct box box;
     struct message m;
@@ -29,8 +29,10 @@ static enum err_code load_kept(struct web *w, const struct compose *c, struct wr
         if (code == ERR_OK && cut)
             code = ERR_LIMIT;
         char type[128];
-        snprintf(type, sizeof type, "%.*s/%.*s", SPAN_ARG(span_first(p->type, 60)), SPAN_ARG(span_first(p->subtype, 60)));
-        files[*count] = (struct write_file){shown_file_name(w, p), arena_dup(w->a, span_str(type)), buf_span(b)};
+        snprintf(type, sizeof type, "%.*s/%.*s", SPAN_ARG(span_first(p->type, 60)),
+                 SPAN_ARG(span_first(p->subtype, 60)));
+        files[*count] =
+            (struct write_file){shown_file_name(w, p), arena_dup(w->a, span_str(type)), buf_span(b)};
         ++*count;
     }
     return code;
@@ -47,8 +49,8 @@ enum err_code compose_build(struct web *w, const struct compose *c, bool keep_bc
     enum err_code code = load_kept(w, c, files, bufs, &count);
     kept = count;
     for (size_t i = 0; i < w->req.upload_count; i++)
-        files[count++] =
-            (struct write_file){w->req.uploads[i].name, w->req.uploads[i].type, buf_span(&w->req.uploads[i].data)};
+        files[count++] = (struct write_file){w->req.uploads[i].name, w->req.uploads[i].type,
+                                             buf_span(&w->req.uploads[i].data)};
     struct write_mail m = {.from_name = w->session.name,
                            .from = w->session.address,
                            .to = c->to,
@@ -70,8 +72,8 @@ enum err_code compose_build(struct web *w, const struct compose *c, bool keep_bc
     return code;
 }
 
-enum err_code compose_append(struct web *w, int use, struct span message, const char *flags, struct span *folder,
-                             uint32_t *uid, uint32_t *validity)
+enum err_code compose_append(struct web *w, int use, struct span message, const char *flags,
+                             struct span *folder, uint32_t *uid, uint32_t *validity)
 {
     struct imap_answer answer;
     *uid = *validity = 0;
@@ -119,7 +121,8 @@ enum err_code compose_save(struct web *w, struct compose *c)
     buf_init(&message, 256 << 20);
     enum err_code code = compose_build(w, c, true, write_message_id(w->a, w->session.address), &message);
     if (code == ERR_OK)
-        code = compose_append(w, T_DRAFTS, buf_span(&message), " (\\Draft \\Seen) ", &folder, &uid, &validity);
+        code =
+            compose_append(w, T_DRAFTS, buf_span(&message), " (\\Draft \\Seen) ", &folder, &uid, &validity);
     buf_free(&message);
     if (code != ERR_OK)
         return code;
@@ -141,7 +144,8 @@ static enum err_code refused(struct web *w, struct compose *c, int error, struct
     return ERR_STATE;
 }
 
-static enum err_code hand_over(struct web *w, struct compose *c, struct span message, const struct span *to, size_t count)
+static enum err_code hand_over(struct web *w, struct compose *c, struct span message, const struct span *to,
+                               size_t count)
 {
     struct submission s = {.from = w->session.address, .to = to, .to_count = count, .message = message};
     struct submit_refusal r;
@@ -171,7 +175,8 @@ static void mark_answered(struct web *w, const struct compose *c)
     struct box box;
     if (!c->answered_uid || web_select(w, c->answered_folder, c->answered_validity, &box) != ERR_OK)
         return;
-    if (web_store(w, c->answered_uid, c->is_forward ? "+FLAGS.SILENT ($Forwarded)" : "+FLAGS.SILENT (\\Answered)") != ERR_OK)
+    if (web_store(w, c->answered_uid,
+                  c->is_forward ? "+FLAGS.SILENT ($Forwarded)" : "+FLAGS.SILENT (\\Answered)") != ERR_OK)
         log_event(LOG_WARN, NULL, "web.mark.failed", F_STR("why", w->why.log)); /* the mail itself is sent */
 }
 
@@ -197,7 +202,8 @@ enum err_code compose_send(struct web *w, struct compose *c, bool *copy_kept)
             buf_reset(&message);
             whole = compose_build(w, c, true, id, &message) == ERR_OK;
         }
-        *copy_kept = whole && compose_append(w, T_SENT, buf_span(&message), " (\\Seen) ", &folder, &uid, &validity) == ERR_OK;
+        *copy_kept = whole && compose_append(w, T_SENT, buf_span(&message), " (\\Seen) ", &folder, &uid,
+                                             &validity) == ERR_OK;
         if (!*copy_kept)
             log_event(LOG_WARN, NULL, "web.copy.failed", F_STR("why", w->why.log));
     }

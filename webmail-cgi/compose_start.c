@@ -1,4 +1,5 @@
-/* How a message begins: empty, as an answer with its quote, as a forward with its files, or as a draft again. */
+/* How a message begins: empty, as an answer with its quote, as a forward with its files, or as a draft again.
+ */
 #include "webmail-cgi/compose.h"
 #include "common/mime/header.h"
 #include "webmail-cgi/html/html.h"
@@ -86,8 +87,10 @@ static bool put_quoted(struct buf *b, struct span s)
             line.n--;
         if (span_eq(line, SPAN("-- "))) /* the signature is not quoted */
             break;
-        ok = buf_add_str(b, span_starts(line, SPAN(">")) ? ">" : line.n ? "> " : ">") && buf_add_span(b, line) &&
-             buf_add_char(b, '\n');
+        ok = buf_add_str(b, span_starts(line, SPAN(">")) ? ">"
+                            : line.n                     ? "> "
+                                                         : ">") &&
+             buf_add_span(b, line) && buf_add_char(b, '\n');
     }
     return ok;
 }
@@ -101,11 +104,12 @@ static enum err_code quote(struct web *w, const struct message *m, struct span *
     buf_init(&b, 64 * (size_t)QUOTE_LIMIT);
     enum err_code code = message_text(w, m, &text_of);
     mail_date(m->env->dated ? m->env->date_s : m->received_s, w->now_s, false, when, sizeof when);
-    if (code == ERR_OK &&
-        (!buf_add_str(&b, "\n\n") ||
-         !words_fill(&b, text(w->page.lang, T_REPLY_HEAD), span_str(when),
-                     !f ? SPAN("?") : f->name.n ? f->name : f->address) ||
-         !buf_add_char(&b, '\n') || !put_quoted(&b, buf_span(&text_of))))
+    if (code == ERR_OK && (!buf_add_str(&b, "\n\n") ||
+                           !words_fill(&b, text(w->page.lang, T_REPLY_HEAD), span_str(when),
+                                       !f          ? SPAN("?")
+                                       : f->name.n ? f->name
+                                                   : f->address) ||
+                           !buf_add_char(&b, '\n') || !put_quoted(&b, buf_span(&text_of))))
         code = ERR_LIMIT;
     buf_free(&text_of);
     *out = take(w, &b);
@@ -117,12 +121,13 @@ static enum err_code forward_text(struct web *w, const struct message *m, struct
     struct buf b;
     char when[40];
     enum lang l = w->page.lang;
-    struct span from = people_text(w, m->env->from, NULL, false), to = people_text(w, m->env->to, NULL, false);
+    struct span from = people_text(w, m->env->from, NULL, false),
+                to = people_text(w, m->env->to, NULL, false);
     buf_init(&b, 64 * (size_t)QUOTE_LIMIT);
     mail_date(m->env->dated ? m->env->date_s : m->received_s, w->now_s, false, when, sizeof when);
-    bool ok = buf_addf(&b, "\n\n%s\n%s: %.*s\n%s: %s\n%s: %.*s\n%s: %.*s\n\n", text(l, T_FORWARD_HEAD), text(l, T_FROM),
-                       SPAN_ARG(from), text(l, T_DATE), when, text(l, T_SUBJECT), SPAN_ARG(m->env->subject), text(l, T_TO),
-                       SPAN_ARG(to));
+    bool ok = buf_addf(&b, "\n\n%s\n%s: %.*s\n%s: %s\n%s: %.*s\n%s: %.*s\n\n", text(l, T_FORWARD_HEAD),
+                       text(l, T_FROM), SPAN_ARG(from), text(l, T_DATE), when, text(l, T_SUBJECT),
+                       SPAN_ARG(m->env->subject), text(l, T_TO), SPAN_ARG(to));
     enum err_code code = ok ? message_text(w, m, &b) : ERR_LIMIT;
     *out = take(w, &b);
     return code;
@@ -158,7 +163,8 @@ static enum err_code start_answer(struct web *w, struct compose *c, const struct
 {
     const struct person *to = m->env->reply_to ? m->env->reply_to : m->env->from;
     bool mine = to && own(w, to->address);
-    c->to = mine ? people_text(w, m->env->to, NULL, false) : people_text(w, to, all ? m->env->to : NULL, true);
+    c->to =
+        mine ? people_text(w, m->env->to, NULL, false) : people_text(w, to, all ? m->env->to : NULL, true);
     if (all)
         c->cc = people_text(w, m->env->cc, NULL, true);
     if (!c->to.n)

@@ -1,6 +1,6 @@
-/* The IMAP client's connection: socket, deadline, command building and the wait for the tagged answer. The hard
- * problem is to stay bounded with a peer that may be busy or gone: every read has the command's deadline, every
- * answer a ceiling. The grammar is imap_parse.c's. */
+/* The IMAP client's connection: socket, deadline, command building and the wait for the tagged answer. The
+ * hard problem is to stay bounded with a peer that may be busy or gone: every read has the command's
+ * deadline, every answer a ceiling. The grammar is imap_parse.c's. */
 #include "webmail-cgi/imap.h"
 #include "common/base/clock.h"
 #include "common/mime/codec.h"
@@ -46,7 +46,8 @@ static bool send_all(struct imap *im, struct span s, uint64_t until_ms)
 }
 
 /* The next whole response; borrowed until the next call. */
-static enum err_code next_response(struct imap *im, size_t *used, struct span *out, uint64_t until_ms, struct err *why)
+static enum err_code next_response(struct imap *im, size_t *used, struct span *out, uint64_t until_ms,
+                                   struct err *why)
 {
     buf_consume(&im->in, *used);
     *used = 0;
@@ -87,7 +88,8 @@ void imap_str(struct imap *im, struct span s)
 {
     bool quotable = s.n < 500;
     for (size_t i = 0; i < s.n && quotable; i++)
-        quotable = (unsigned char)s.p[i] >= 0x20 && (unsigned char)s.p[i] < 0x7f && s.p[i] != '"' && s.p[i] != '\\';
+        quotable =
+            (unsigned char)s.p[i] >= 0x20 && (unsigned char)s.p[i] < 0x7f && s.p[i] != '"' && s.p[i] != '\\';
     im->full = im->full || (quotable ? !buf_addf(&im->cmd, "\"%.*s\"", SPAN_ARG(s))
                                      : !buf_addf(&im->cmd, "{%zu+}\r\n", s.n) || !buf_add_span(&im->cmd, s));
 }
@@ -140,10 +142,11 @@ static enum err_code status_code(struct span status, struct span code)
     static const struct {
         const char *code;
         enum err_code as;
-    } codes[] = {{"UNAVAILABLE", ERR_RETRY},   {"INUSE", ERR_RETRY},         {"AUTHENTICATIONFAILED", ERR_DENIED},
-                 {"EXPIRED", ERR_DENIED},      {"NOPERM", ERR_DENIED},       {"AUTHORIZATIONFAILED", ERR_DENIED},
-                 {"NONEXISTENT", ERR_MISSING}, {"TRYCREATE", ERR_MISSING},   {"OVERQUOTA", ERR_LIMIT},
-                 {"LIMIT", ERR_LIMIT},         {"TOOBIG", ERR_LIMIT}};
+    } codes[] = {
+        {"UNAVAILABLE", ERR_RETRY},   {"INUSE", ERR_RETRY},       {"AUTHENTICATIONFAILED", ERR_DENIED},
+        {"EXPIRED", ERR_DENIED},      {"NOPERM", ERR_DENIED},     {"AUTHORIZATIONFAILED", ERR_DENIED},
+        {"NONEXISTENT", ERR_MISSING}, {"TRYCREATE", ERR_MISSING}, {"OVERQUOTA", ERR_LIMIT},
+        {"LIMIT", ERR_LIMIT},         {"TOOBIG", ERR_LIMIT}};
     if (span_caseeq(status, SPAN("OK")))
         return ERR_OK;
     if (span_caseeq(status, SPAN("BAD")))
@@ -156,7 +159,8 @@ static enum err_code status_code(struct span status, struct span code)
 }
 
 /* Untagged responses into out until the tagged one; a continuation request ends the wait with *go_on. */
-static enum err_code wait_tagged(struct imap *im, struct arena *a, struct imap_answer *out, bool *go_on, struct err *why)
+static enum err_code wait_tagged(struct imap *im, struct arena *a, struct imap_answer *out, bool *go_on,
+                                 struct err *why)
 {
     uint64_t until = clock_mono_ms() + IMAP_PATIENCE_MS;
     struct imap_line **tail = &out->lines;

@@ -1,6 +1,6 @@
 /* A blocking IMAP client for one page (RFC 9051, RFC 3501), over imapd's UNIX socket, logged in with the
- * session's token (OAUTHBEARER, RFC 7628). Answers are parsed into trees that live in the caller's arena. Every
- * command has a deadline of IMAP_PATIENCE_MS and a bound on what its answers may hold. */
+ * session's token (OAUTHBEARER, RFC 7628). Answers are parsed into trees that live in the caller's arena.
+ * Every command has a deadline of IMAP_PATIENCE_MS and a bound on what its answers may hold. */
 #ifndef PROV_WEB_IMAP_H
 #define PROV_WEB_IMAP_H
 
@@ -29,19 +29,21 @@ struct imap_answer {
 
 /* Connect, greet, log in. ERR_DENIED: the token is not good any more; ERR_RETRY: imapd cannot be reached or
  * cannot say. */
-CHECK_RESULT enum err_code imap_open(const char *socket_path, struct span token, struct imap **out, struct err *why);
+CHECK_RESULT enum err_code imap_open(const char *socket_path, struct span token, struct imap **out,
+                                     struct err *why);
 void imap_close(struct imap **im);
 bool imap_has(const struct imap *im, const char *capability);
 
 /* Build a command: imap_begin, then words and strings, then imap_run. */
 void imap_begin(struct imap *im);
-void imap_word(struct imap *im, const char *s);    /* as it stands: our own words only */
+void imap_word(struct imap *im, const char *s); /* as it stands: our own words only */
 void imap_num(struct imap *im, uint32_t n);
-void imap_str(struct imap *im, struct span s);     /* quoted string or literal */
+void imap_str(struct imap *im, struct span s);       /* quoted string or literal */
 void imap_folder(struct imap *im, struct span utf8); /* a mailbox name in modified UTF-7 */
 /* Send and wait. ERR_OK; ERR_DENIED, ERR_MISSING, ERR_LIMIT, ERR_STATE: answered NO (by its code; answer is
  * set); ERR_SYNTAX: BAD; ERR_RETRY: connection lost, timed out, or [UNAVAILABLE]. */
-CHECK_RESULT enum err_code imap_run(struct imap *im, struct arena *a, struct imap_answer *out, struct err *why);
+CHECK_RESULT enum err_code imap_run(struct imap *im, struct arena *a, struct imap_answer *out,
+                                    struct err *why);
 
 /* A mailbox name between UTF-8 and modified UTF-7 (RFC 3501 5.1.3). Rubbish is kept as it is. */
 bool imap_name_encode(struct span utf8, struct buf *out) CHECK_RESULT;

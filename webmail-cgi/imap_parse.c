@@ -1,6 +1,6 @@
-/* The grammar of IMAP responses, as trees of words, strings and lists. Its hard problem is that the answer holds
- * strangers' bytes in literals: a response is measured first (literals counted, not searched), then cut up with
- * bounded depth. What the words mean is left to mail.c. */
+/* The grammar of IMAP responses, as trees of words, strings and lists. Its hard problem is that the answer
+ * holds strangers' bytes in literals: a response is measured first (literals counted, not searched), then cut
+ * up with bounded depth. What the words mean is left to mail.c. */
 #include "common/mime/charset.h"
 #include "common/mime/codec.h"
 #include "webmail-cgi/imap.h"
@@ -138,8 +138,9 @@ static struct imap_node *words(struct parser *p, unsigned depth)
 /* "OK [CODE x] text", whose text is for people and follows no grammar: one atom and one string. */
 static bool is_status(struct span s)
 {
-    return span_casestarts(s, SPAN("OK ")) || span_casestarts(s, SPAN("NO ")) || span_casestarts(s, SPAN("BAD ")) ||
-           span_casestarts(s, SPAN("BYE ")) || span_casestarts(s, SPAN("PREAUTH "));
+    return span_casestarts(s, SPAN("OK ")) || span_casestarts(s, SPAN("NO ")) ||
+           span_casestarts(s, SPAN("BAD ")) || span_casestarts(s, SPAN("BYE ")) ||
+           span_casestarts(s, SPAN("PREAUTH "));
 }
 
 struct imap_node *imap_parse(struct arena *a, struct span response)
@@ -188,7 +189,8 @@ const struct imap_node *imap_value(const struct imap_node *list, const char *key
     const struct imap_node *n = list && list->kind == IMAP_LIST ? list->child : NULL;
     struct span k = span_str(key);
     for (; n && n->next; n = n->next->next)
-        if (n->kind == IMAP_ATOM && (span_ends(k, SPAN("[")) ? span_casestarts(n->s, k) : span_caseeq(n->s, k)))
+        if (n->kind == IMAP_ATOM &&
+            (span_ends(k, SPAN("[")) ? span_casestarts(n->s, k) : span_caseeq(n->s, k)))
             return n->next;
     return NULL;
 }
@@ -218,7 +220,8 @@ bool imap_name_encode(struct span utf8, struct buf *out)
         uint32_t cp = utf8_next(utf8, &n);
         utf8 = span_drop(utf8, n);
         if (cp >= 0x20 && cp < 0x7f) {
-            ok = flush_utf16(&units, out) && (cp == '&' ? buf_add_str(out, "&-") : buf_add_char(out, (char)cp));
+            ok = flush_utf16(&units, out) &&
+                 (cp == '&' ? buf_add_str(out, "&-") : buf_add_char(out, (char)cp));
         } else if (cp >= 0x10000) {
             cp -= 0x10000;
             ok = buf_add_u16(&units, (uint16_t)(0xd800 | cp >> 10)) &&
@@ -264,8 +267,9 @@ bool imap_name_decode(struct span s, struct buf *out)
             ok = buf_add_char(&b64, s.p[i] == ',' ? '/' : s.p[i]);
         struct codec c;
         codec_init(&c, MIME_BASE64);
-        ok = ok && (end == 0 ? buf_add_char(out, '&')
-                             : codec_decode(&c, buf_span(&b64), true, &raw) && put_utf16(buf_span(&raw), out));
+        ok =
+            ok && (end == 0 ? buf_add_char(out, '&')
+                            : codec_decode(&c, buf_span(&b64), true, &raw) && put_utf16(buf_span(&raw), out));
         buf_free(&b64);
         buf_free(&raw);
         s = span_drop(s, end + 1);

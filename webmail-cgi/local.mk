@@ -5,6 +5,30 @@ webmail_cgi_libhtml_a_SOURCES = \
 	webmail-cgi/html/token.c webmail-cgi/html/entity.c webmail-cgi/html/css.c \
 	webmail-cgi/html/serial.c webmail-cgi/html/plain.c
 
+# The pages, without main and without the client of directoryd's user socket.
+noinst_LIBRARIES += webmail-cgi/libweb.a
+webmail_cgi_libweb_a_SOURCES = \
+	webmail-cgi/text.h webmail-cgi/text.def webmail-cgi/text.c \
+	webmail-cgi/page.h webmail-cgi/page.c \
+	webmail-cgi/request.h webmail-cgi/request.c webmail-cgi/upload.c \
+	webmail-cgi/imap.h webmail-cgi/imap.c webmail-cgi/imap_parse.c \
+	webmail-cgi/mail.h webmail-cgi/mail.c \
+	webmail-cgi/submit.h webmail-cgi/submit.c \
+	webmail-cgi/write.h webmail-cgi/write.c \
+	webmail-cgi/web.h webmail-cgi/web.c webmail-cgi/box.c \
+	webmail-cgi/shown.h webmail-cgi/shown.c \
+	webmail-cgi/page_login.c webmail-cgi/page_list.c webmail-cgi/page_act.c \
+	webmail-cgi/page_msg.c webmail-cgi/page_part.c \
+	webmail-cgi/compose.h webmail-cgi/compose_start.c webmail-cgi/compose_send.c webmail-cgi/page_compose.c \
+	webmail-cgi/page_folders.c webmail-cgi/page_people.c
+EXTRA_DIST += webmail-cgi/static/app.css webmail-cgi/static/app.js
+WEB_LIBS = webmail-cgi/libweb.a webmail-cgi/libhtml.a common/libmime.a common/libbase.a $(SODIUM_LIBS) $(IDN2_LIBS)
+
+# The same program with people of its own, for tests of the pages alone.
+check_PROGRAMS += tests/lib/webmail-alone
+tests_lib_webmail_alone_SOURCES = webmail-cgi/main.c tests/lib/web_people.c
+tests_lib_webmail_alone_LDADD = $(WEB_LIBS)
+
 check_PROGRAMS += tests/lib/html_filter tests/fuzz/fuzz_html
 tests_lib_html_filter_SOURCES = tests/lib/html_filter.c
 tests_lib_html_filter_LDADD = webmail-cgi/libhtml.a common/libbase.a

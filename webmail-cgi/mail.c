@@ -1,5 +1,5 @@
-/* ENVELOPE and BODYSTRUCTURE into structs. The hard problem: both come from a stranger's message, so names may
- * be anything, parts may nest to the parser's bound, and any member may be NIL. */
+/* ENVELOPE and BODYSTRUCTURE into structs. The hard problem: both come from a stranger's message, so names
+ * may be anything, parts may nest to the parser's bound, and any member may be NIL. */
 #include "webmail-cgi/mail.h"
 #include "common/mime/date.h"
 #include "common/mime/header.h"
@@ -77,8 +77,9 @@ static struct span parameter(struct arena *a, const struct imap_node *list, cons
         struct span value = imap_text(n->next);
         ok = buf_add_str(&b, "; ") && buf_add_span(&b, imap_text(n)) && buf_add_str(&b, "=\"");
         for (size_t i = 0; ok && i < value.n; i++)
-            ok = (value.p[i] != '"' && value.p[i] != '\\') ? buf_add_char(&b, value.p[i])
-                                                           : buf_add_char(&b, '\\') && buf_add_char(&b, value.p[i]);
+            ok = (value.p[i] != '"' && value.p[i] != '\\')
+                     ? buf_add_char(&b, value.p[i])
+                     : buf_add_char(&b, '\\') && buf_add_char(&b, value.p[i]);
         ok = ok && buf_add_char(&b, '"');
     }
     if (ok)
@@ -102,7 +103,8 @@ static struct span sub_section(struct arena *a, struct span section, unsigned nu
 {
     char n[16];
     int len = snprintf(n, sizeof n, "%u", number);
-    return section.n ? join(a, section, SPAN("."), span_of(n, (size_t)len)) : arena_dup(a, span_of(n, (size_t)len));
+    return section.n ? join(a, section, SPAN("."), span_of(n, (size_t)len))
+                     : arena_dup(a, span_of(n, (size_t)len));
 }
 
 static void read_disposition(struct arena *a, struct part *p, const struct imap_node *d)
@@ -199,7 +201,8 @@ bool part_has_attachment(const struct part *p)
             if (part_has_attachment(p->child))
                 return true;
         } else if (span_eq(p->disposition, SPAN("attachment")) ||
-                   (!part_is(p, "text", NULL) && !p->content_id.n && !part_is(p, "application", "pkcs7-signature") &&
+                   (!part_is(p, "text", NULL) && !p->content_id.n &&
+                    !part_is(p, "application", "pkcs7-signature") &&
                     !part_is(p, "application", "pgp-signature"))) {
             return true;
         }
@@ -229,10 +232,11 @@ void mail_date(int64_t s, int64_t now_s, bool brief, char *out, size_t size)
         snprintf(out, size, "-");
         return;
     }
-    const char *form = !brief                                           ? "%d/%m/%Y %H:%M"
-                       : t.tm_year == n.tm_year && t.tm_yday == n.tm_yday ? "%H:%M"
-                       : t.tm_year == n.tm_year                           ? "%d/%m"
-                                                                          : "%d/%m/%Y";
-    if (strftime(out, size, form, &t) == 0)
+    bool today = t.tm_year == n.tm_year && t.tm_yday == n.tm_yday;
+    size_t len = !brief                   ? strftime(out, size, "%d/%m/%Y %H:%M", &t)
+                 : today                  ? strftime(out, size, "%H:%M", &t)
+                 : t.tm_year == n.tm_year ? strftime(out, size, "%d/%m", &t)
+                                          : strftime(out, size, "%d/%m/%Y", &t);
+    if (len == 0)
         out[0] = 0;
 }

@@ -1,5 +1,5 @@
-/* What a page needs of a message, out of IMAP's ENVELOPE and BODYSTRUCTURE (RFC 9051 7.5.2). Everything lives in
- * the arena. */
+/* What a page needs of a message, out of IMAP's ENVELOPE and BODYSTRUCTURE (RFC 9051 7.5.2). Everything lives
+ * in the arena. */
 #ifndef PROV_WEB_MAIL_H
 #define PROV_WEB_MAIL_H
 
@@ -24,7 +24,7 @@ struct part {
     struct span content_id;             /* without brackets */
     struct span section;                /* IMAP section number */
     enum mime_encoding encoding;
-    uint32_t size; /* encoded bytes */
+    uint32_t size;          /* encoded bytes */
     struct envelope *inner; /* message/rfc822 */
     struct part *child, *next;
 };

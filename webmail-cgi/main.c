@@ -1,6 +1,6 @@
-/* webmail-cgi: one request in, one page out (CGI, RFC 3875). This file reads the configuration, finds out whose
- * request it is, checks that a form comes from a page of ours, and picks the handler from the table of routes.
- * It owns nothing and keeps nothing: the web server starts it for each request. */
+/* webmail-cgi: one request in, one page out (CGI, RFC 3875). This file reads the configuration, finds out
+ * whose request it is, checks that a form comes from a page of ours, and picks the handler from the table of
+ * routes. It owns nothing and keeps nothing: the web server starts it for each request. */
 #include "webmail-cgi/web.h"
 #include "common/base/clock.h"
 #include "common/base/crypto.h"
@@ -167,7 +167,8 @@ static int start(struct conf **conf)
     struct buf faults;
     buf_init(&faults, 65536);
     enum err_code code = conf_load(path ? path : PROV_SYSCONFDIR "/provmail.conf", conf, &faults);
-    int status = code == ERR_OK ? 0 : conf_start_failed("webmail-cgi", code, path ? path : "", buf_span(&faults));
+    int status =
+        code == ERR_OK ? 0 : conf_start_failed("webmail-cgi", code, path ? path : "", buf_span(&faults));
     buf_free(&faults);
     return status;
 }
@@ -176,7 +177,8 @@ int main(int argc, char **argv)
 {
     if (argc > 1) {
         bool version = strcmp(argv[1], "--version") == 0;
-        puts(version ? "webmail-cgi " PACKAGE_VERSION : "webmail-cgi is started by a web server; see webmail-cgi(8)");
+        puts(version ? "webmail-cgi " PACKAGE_VERSION
+                     : "webmail-cgi is started by a web server; see webmail-cgi(8)");
         return version || strcmp(argv[1], "--help") == 0 ? 0 : EX_USAGE;
     }
     struct web w = {.now_s = clock_wall_s()};
@@ -185,7 +187,8 @@ int main(int argc, char **argv)
     page_init(&w.page, LANG_VI);
     int status = start(&w.conf);
     if (status) {
-        if (!page_write(SPAN("Status: 500\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nwebmail-cgi is not configured\n")))
+        if (!page_write(SPAN("Status: 500\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nwebmail-cgi is "
+                             "not configured\n")))
             return EX_IOERR;
         return status;
     }

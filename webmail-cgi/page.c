@@ -1,6 +1,6 @@
 /* Output: the template letters, quoting, and the header fields that keep a page in its place (no script but
- * ours, no frame around it, no copy in a cache). Its hard problem is that one forgotten quote is a hole: hence
- * a formatter whose every letter quotes, and no way to append foreign bytes without one. */
+ * ours, no frame around it, no copy in a cache). Its hard problem is that one forgotten quote is a hole:
+ * hence a formatter whose every letter quotes, and no way to append foreign bytes without one. */
 #include "webmail-cgi/page.h"
 #include "webmail-cgi/html/html.h"
 #include <errno.h>
@@ -202,17 +202,19 @@ bool page_send_heads(struct page *p)
         "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n"
         "Cross-Origin-Opener-Policy: same-origin\r\nCross-Origin-Resource-Policy: same-origin\r\n"
         "Permissions-Policy: camera=(), microphone=(), geolocation=()\r\n";
-    static const char policy[] =
-        "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-        "connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'\r\n"
-        "X-Frame-Options: DENY\r\n";
+    static const char policy[] = "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src "
+                                 "'self'; img-src 'self' data:; "
+                                 "connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; "
+                                 "frame-ancestors 'none'\r\n"
+                                 "X-Frame-Options: DENY\r\n";
     struct buf b;
     buf_init(&b, 1 << 17);
-    bool ok = buf_addf(&b, "Status: %d\r\n", p->status) && buf_add_span(&b, buf_span(&p->heads)) &&
-              buf_add_str(&b, common) &&
-              (has_head(p, "Content-Type: ") || buf_add_str(&b, "Content-Type: text/html; charset=utf-8\r\n")) &&
-              (has_head(p, "Content-Security-Policy: ") || buf_add_str(&b, policy)) && buf_add_str(&b, "\r\n") &&
-              page_write(buf_span(&b));
+    bool ok =
+        buf_addf(&b, "Status: %d\r\n", p->status) && buf_add_span(&b, buf_span(&p->heads)) &&
+        buf_add_str(&b, common) &&
+        (has_head(p, "Content-Type: ") || buf_add_str(&b, "Content-Type: text/html; charset=utf-8\r\n")) &&
+        (has_head(p, "Content-Security-Policy: ") || buf_add_str(&b, policy)) && buf_add_str(&b, "\r\n") &&
+        page_write(buf_span(&b));
     buf_free(&b);
     return ok;
 }

@@ -31,7 +31,8 @@ void page_words(struct page *p, enum text_id id, struct span a0, struct span a1)
 void html_text(struct page *p, struct span s);
 void url_part(struct page *p, struct span s);
 /* The same into any buffer, unquoted: for mail texts and addresses. */
-bool words_fill(struct buf *out, const char *words, struct span a0, struct span a1) __attribute__((warn_unused_result));
+bool words_fill(struct buf *out, const char *words, struct span a0, struct span a1)
+    __attribute__((warn_unused_result));
 bool url_encode(struct buf *out, struct span s) __attribute__((warn_unused_result));
 /* A size for people: "12 KB". */
 void page_size(struct page *p, uint64_t bytes);

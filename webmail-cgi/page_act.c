@@ -1,5 +1,5 @@
-/* Actions on messages of a folder, from the list or from a message: mark, move, delete. One table of operations;
- * afterwards the reader is sent back to where he was. */
+/* Actions on messages of a folder, from the list or from a message: mark, move, delete. One table of
+ * operations; afterwards the reader is sent back to where he was. */
 #include "webmail-cgi/web.h"
 #include <stdio.h>
 

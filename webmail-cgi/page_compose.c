@@ -1,5 +1,5 @@
-/* The form of a message, and what its buttons do: send, save, attach, find people, discard. All state is in the
- * form and in the saved draft, so it works without a script and survives a restart of everything. */
+/* The form of a message, and what its buttons do: send, save, attach, find people, discard. All state is in
+ * the form and in the saved draft, so it works without a script and survives a restart of everything. */
 #include "webmail-cgi/compose.h"
 #include "webmail-cgi/shown.h"
 #include <stdio.h>
@@ -15,7 +15,8 @@ static void put_notice(struct web *w, const struct compose *c)
 static void put_line(struct web *w, const char *name, enum text_id label, struct span value)
 {
     PUT(&w->page,
-        "<p class=\"line\"><label for=\"%s\">%t</label><input id=\"%s\" name=\"%s\" value=\"%h\" autocomplete=\"off\"></p>\n",
+        "<p class=\"line\"><label for=\"%s\">%t</label><input id=\"%s\" name=\"%s\" value=\"%h\" "
+        "autocomplete=\"off\"></p>\n",
         name, label, name, name, value);
 }
 
@@ -55,7 +56,8 @@ static enum err_code put_kept(struct web *w, const struct compose *c)
     if (code == ERR_OK)
         code = web_message(w, c->source_uid, &m);
     if (code != ERR_OK)
-        return code == ERR_MISSING ? ERR_OK : code; /* the draft was deleted elsewhere: the text is still here */
+        return code == ERR_MISSING ? ERR_OK
+                                   : code; /* the draft was deleted elsewhere: the text is still here */
     web_view(m.root, true, &v);
     for (size_t i = 0; i < v.related_count && v.file_count < WEB_FILES_LIMIT; i++)
         v.files[v.file_count++] = v.related[i];
@@ -63,8 +65,9 @@ static enum err_code put_kept(struct web *w, const struct compose *c)
         return ERR_OK;
     PUT(p, "<fieldset class=\"kept\"><legend>%t</legend>", T_ATTACH_KEPT);
     for (size_t i = 0; i < v.file_count; i++) {
-        PUT(p, "<label><input type=\"checkbox\" name=\"keep\" value=\"%h\"%s> %h <span class=\"size\">", v.files[i]->section,
-            ticked(c, v.files[i]->section) ? " checked" : "", shown_file_name(w, v.files[i]));
+        PUT(p, "<label><input type=\"checkbox\" name=\"keep\" value=\"%h\"%s> %h <span class=\"size\">",
+            v.files[i]->section, ticked(c, v.files[i]->section) ? " checked" : "",
+            shown_file_name(w, v.files[i]));
         page_size(p, v.files[i]->size);
         PUT(p, "</span></label>");
     }
@@ -76,7 +79,8 @@ static void put_people(struct web *w, const struct compose *c)
 {
     struct page *p = &w->page;
     PUT(p,
-        "<div class=\"find\"><label for=\"pq\">%t</label><input id=\"pq\" name=\"pq\" type=\"search\" value=\"%h\" "
+        "<div class=\"find\"><label for=\"pq\">%t</label><input id=\"pq\" name=\"pq\" type=\"search\" "
+        "value=\"%h\" "
         "placeholder=\"%t\"><button name=\"op\" value=\"people\" formnovalidate>%t</button></div>",
         T_FIND_PEOPLE, request_form(&w->req, "pq"), T_PEOPLE_HINT, T_SEARCH);
     if (c->people_asked && !c->people_count)
@@ -85,7 +89,9 @@ static void put_people(struct web *w, const struct compose *c)
         return;
     PUT(p, "<ul class=\"chosen\">");
     for (size_t i = 0; i < c->people_count; i++)
-        PUT(p, "<li><button name=\"add\" value=\"%h &lt;%h&gt;\" title=\"%t\">+ %h</button> <span class=\"size\">%h · %h</span></li>",
+        PUT(p,
+            "<li><button name=\"add\" value=\"%h &lt;%h&gt;\" title=\"%t\">+ %h</button> <span "
+            "class=\"size\">%h · %h</span></li>",
             c->people[i].name, c->people[i].address, T_ADD_PERSON, c->people[i].name, c->people[i].unit,
             c->people[i].address);
     PUT(p, "</ul>");
@@ -98,10 +104,13 @@ static enum err_code put_form(struct web *w, const struct compose *c)
     snprintf(mb, sizeof mb, "%llu", (unsigned long long)(w->conf->web_upload_limit >> 20));
     web_begin(w, span_str(text(p->lang, T_COMPOSE)), SPAN_NONE);
     put_notice(w, c);
-    PUT(p, "<form class=\"compose\" id=\"compose\" method=\"post\" action=\"/compose\" enctype=\"multipart/form-data\"><h1>%t</h1>",
+    PUT(p,
+        "<form class=\"compose\" id=\"compose\" method=\"post\" action=\"/compose\" "
+        "enctype=\"multipart/form-data\"><h1>%t</h1>",
         T_COMPOSE);
     /* the first button of a form is what Enter presses: saving, never sending by mistake */
-    PUT(p, "<button class=\"vh\" name=\"op\" value=\"save\" tabindex=\"-1\" aria-hidden=\"true\">%t</button>", T_SAVE_DRAFT);
+    PUT(p, "<button class=\"vh\" name=\"op\" value=\"save\" tabindex=\"-1\" aria-hidden=\"true\">%t</button>",
+        T_SAVE_DRAFT);
     put_state(w, c);
     put_line(w, "to", T_TO, c->to);
     put_line(w, "cc", T_CC, c->cc);
@@ -109,16 +118,20 @@ static enum err_code put_form(struct web *w, const struct compose *c)
     PUT(p, "<p class=\"hint\">%t</p>", T_TO_HINT);
     put_people(w, c);
     put_line(w, "subject", T_SUBJECT, c->subject);
-    PUT(p, "<p class=\"line\"><label for=\"body\" class=\"vh\">%t</label><textarea id=\"body\" name=\"body\" rows=\"18\" "
-           "spellcheck=\"true\">\n%h</textarea></p>\n",
+    PUT(p,
+        "<p class=\"line\"><label for=\"body\" class=\"vh\">%t</label><textarea id=\"body\" name=\"body\" "
+        "rows=\"18\" "
+        "spellcheck=\"true\">\n%h</textarea></p>\n",
         T_BODY, c->body);
     enum err_code code = put_kept(w, c);
     PUT(p, "<p class=\"line\"><label for=\"files\">");
     page_words(p, T_ATTACH_FILES, span_str(mb), SPAN_NONE);
     PUT(p, "</label><input id=\"files\" name=\"files\" type=\"file\" multiple></p>");
     PUT(p,
-        "<div class=\"tools\"><button class=\"main\" name=\"op\" value=\"send\">%t</button><button name=\"op\" "
-        "value=\"save\">%t</button><button name=\"op\" value=\"discard\" class=\"danger\" formnovalidate>%t</button>"
+        "<div class=\"tools\"><button class=\"main\" name=\"op\" value=\"send\">%t</button><button "
+        "name=\"op\" "
+        "value=\"save\">%t</button><button name=\"op\" value=\"discard\" class=\"danger\" "
+        "formnovalidate>%t</button>"
         "<span id=\"state\" role=\"status\"></span></div><datalist id=\"names\"></datalist></form>\n",
         T_SEND, T_SAVE_DRAFT, T_DISCARD);
     web_end(w);
@@ -144,7 +157,8 @@ static void add_person(struct web *w, struct compose *c, struct span who)
     struct buf b;
     buf_init(&b, 1 << 20);
     struct span to = span_trim(c->to);
-    if (buf_add_span(&b, to) && (!to.n || span_ends(to, SPAN(",")) || buf_add_str(&b, ", ")) && buf_add_span(&b, who))
+    if (buf_add_span(&b, to) && (!to.n || span_ends(to, SPAN(",")) || buf_add_str(&b, ", ")) &&
+        buf_add_span(&b, who))
         c->to = arena_dup(w->a, buf_span(&b));
     buf_free(&b);
 }
@@ -190,7 +204,8 @@ static enum err_code op_send(struct web *w, struct compose *c)
         return again(w, c);
     }
     if (code == ERR_OK)
-        web_redirect(w, web_url(w, "/list?f=%u&done=%u", c->answered_folder.n ? c->answered_folder : SPAN("INBOX"),
+        web_redirect(w, web_url(w, "/list?f=%u&done=%u",
+                                c->answered_folder.n ? c->answered_folder : SPAN("INBOX"),
                                 copy_kept ? SPAN("sent") : SPAN("nocopy")));
     return code;
 }
@@ -207,21 +222,21 @@ static enum err_code op_save(struct web *w, struct compose *c)
         return code;
     if (request_form_num(&w->req, "js")) {
         page_head(&w->page, "Content-Type", SPAN("application/json"));
-        PUT(&w->page, "{\"su\":%U,\"sv\":%U,\"sf\":\"%u\"}", (uint64_t)c->source_uid, (uint64_t)c->source_validity,
-            c->source_folder);
+        PUT(&w->page, "{\"su\":%U,\"sv\":%U,\"sf\":\"%u\"}", (uint64_t)c->source_uid,
+            (uint64_t)c->source_validity, c->source_folder);
         return ERR_OK;
     }
-    web_redirect(w, web_url(w, "/compose?re=draft&f=%u&v=%d&u=%d&af=%u&av=%d&au=%d&ak=%u&done=saved", c->source_folder,
-                            c->source_validity, c->source_uid, c->answered_folder, c->answered_validity, c->answered_uid,
-                            c->is_forward ? SPAN("fwd") : SPAN("")));
+    web_redirect(w, web_url(w, "/compose?re=draft&f=%u&v=%d&u=%d&af=%u&av=%d&au=%d&ak=%u&done=saved",
+                            c->source_folder, c->source_validity, c->source_uid, c->answered_folder,
+                            c->answered_validity, c->answered_uid, c->is_forward ? SPAN("fwd") : SPAN("")));
     return ERR_OK;
 }
 
 static enum err_code op_people(struct web *w, struct compose *c)
 {
     c->people_asked = true;
-    enum err_code code = user_search(w->user, span_str(w->session.token), request_form(&w->req, "pq"), 20, w->a,
-                                     &c->people, &c->people_count);
+    enum err_code code = user_search(w->user, span_str(w->session.token), request_form(&w->req, "pq"), 20,
+                                     w->a, &c->people, &c->people_count);
     if (code != ERR_OK)
         c->people_count = 0;
     return again(w, c);

@@ -1,20 +1,23 @@
-/* Folders: make, rename, delete. Those with a use of their own (Inbox, Sent ...) are not offered for change. */
+/* Folders: make, rename, delete. Those with a use of their own (Inbox, Sent ...) are not offered for change.
+ */
 #include "webmail-cgi/web.h"
 #include <stdio.h>
 
 static void put_folder(struct web *w, const struct folder *f)
 {
     struct page *p = &w->page;
-    PUT(p, "<li><a href=\"/list?f=%u\">%h</a> <span class=\"size\">%U</span>", f->name, web_folder_title(w, f->name),
-        (uint64_t)f->messages);
+    PUT(p, "<li><a href=\"/list?f=%u\">%h</a> <span class=\"size\">%U</span>", f->name,
+        web_folder_title(w, f->name), (uint64_t)f->messages);
     if (f->use < 0) {
         PUT(p, "<form method=\"post\" action=\"/folders\">");
         web_hidden_csrf(w);
         web_hidden(w, "f", f->name);
         PUT(p, "<label class=\"vh\" for=\"n-%u\">", f->name);
         page_words(p, T_NEW_NAME, f->name, SPAN_NONE);
-        PUT(p, "</label><input id=\"n-%u\" name=\"name\" value=\"%h\" maxlength=\"200\"><button name=\"op\" "
-               "value=\"rename\">%t</button><button name=\"op\" value=\"delete\" class=\"danger\">%t</button></form>",
+        PUT(p,
+            "</label><input id=\"n-%u\" name=\"name\" value=\"%h\" maxlength=\"200\"><button name=\"op\" "
+            "value=\"rename\">%t</button><button name=\"op\" value=\"delete\" "
+            "class=\"danger\">%t</button></form>",
             f->name, f->name, T_RENAME, T_DELETE);
     }
     PUT(p, "</li>");
@@ -30,7 +33,8 @@ enum err_code page_folders(struct web *w)
     PUT(p, "<h1>%t</h1><form class=\"new\" method=\"post\" action=\"/folders\">", T_MANAGE_FOLDERS);
     web_hidden_csrf(w);
     PUT(p,
-        "<label for=\"name\">%t</label><input id=\"name\" name=\"name\" maxlength=\"200\" required><button class=\"main\" "
+        "<label for=\"name\">%t</label><input id=\"name\" name=\"name\" maxlength=\"200\" required><button "
+        "class=\"main\" "
         "name=\"op\" value=\"create\">%t</button></form><ul class=\"folders\">",
         T_NEW_FOLDER, T_CREATE);
     for (const struct folder *f = w->folders; f; f = f->next)
@@ -56,7 +60,9 @@ static void put_sure(struct web *w, const struct folder *f)
     web_hidden_csrf(w);
     web_hidden(w, "f", f->name);
     web_hidden(w, "sure", SPAN("1"));
-    PUT(p, "<button name=\"op\" value=\"delete\" class=\"danger\">%t</button><a class=\"button\" href=\"/folders\">%t</a></form>",
+    PUT(p,
+        "<button name=\"op\" value=\"delete\" class=\"danger\">%t</button><a class=\"button\" "
+        "href=\"/folders\">%t</a></form>",
         T_DELETE, T_CANCEL);
     web_end(w);
 }

@@ -1,6 +1,6 @@
 /* The list of a folder or of a search, newest first, and the small answer that the script polls for. Its hard
- * problem is to be quick on a big folder: one page of rows is asked for by sequence numbers, and previews, where
- * the server has none ready, in one request for each kind of structure. */
+ * problem is to be quick on a big folder: one page of rows is asked for by sequence numbers, and previews,
+ * where the server has none ready, in one request for each kind of structure. */
 #include "webmail-cgi/html/html.h"
 #include "webmail-cgi/web.h"
 #include "common/mime/charset.h"
@@ -30,7 +30,9 @@ static void search_key(struct web *w, const char *key, struct span q)
 static enum err_code search(struct web *w, struct listing *l)
 {
     struct imap_answer answer;
-    const char *key = span_eq(l->where, SPAN("subject")) ? "SUBJECT" : span_eq(l->where, SPAN("from")) ? "FROM" : "TEXT";
+    const char *key = span_eq(l->where, SPAN("subject")) ? "SUBJECT"
+                      : span_eq(l->where, SPAN("from"))  ? "FROM"
+                                                         : "TEXT";
     struct span rest = l->query;
     imap_begin(w->imap);
     imap_word(w->imap, "UID SEARCH CHARSET UTF-8 ALL");
@@ -116,7 +118,8 @@ static struct span preview_of(struct web *w, const struct part *p, struct span r
     buf_init(&utf8, 65536);
     buf_init(&plain, 65536);
     codec_init(&c, p->encoding);
-    bool ok = codec_decode(&c, raw, false, &bytes) && charset_to_utf8(p->charset, buf_span(&bytes), &utf8) != ERR_LIMIT;
+    bool ok = codec_decode(&c, raw, false, &bytes) &&
+              charset_to_utf8(p->charset, buf_span(&bytes), &utf8) != ERR_LIMIT;
     if (ok && part_is(p, "text", "html"))
         ok = html_plain(buf_span(&utf8), &plain) == ERR_OK;
     else
@@ -208,31 +211,41 @@ static void put_marks(struct page *p, const struct message *m)
     if (!m->seen)
         PUT(p, "<span class=\"vh\">%t. </span>", T_UNREAD);
     if (m->flagged)
-        PUT(p, "<span class=\"star\" role=\"img\" aria-label=\"%t\" title=\"%t\">★</span>", T_FLAGGED, T_FLAGGED);
+        PUT(p, "<span class=\"star\" role=\"img\" aria-label=\"%t\" title=\"%t\">★</span>", T_FLAGGED,
+            T_FLAGGED);
     if (m->answered)
-        PUT(p, "<span class=\"mark\" role=\"img\" aria-label=\"%t\" title=\"%t\">↩</span>", T_ANSWERED, T_ANSWERED);
+        PUT(p, "<span class=\"mark\" role=\"img\" aria-label=\"%t\" title=\"%t\">↩</span>", T_ANSWERED,
+            T_ANSWERED);
     if (m->forwarded)
-        PUT(p, "<span class=\"mark\" role=\"img\" aria-label=\"%t\" title=\"%t\">→</span>", T_FORWARDED, T_FORWARDED);
+        PUT(p, "<span class=\"mark\" role=\"img\" aria-label=\"%t\" title=\"%t\">→</span>", T_FORWARDED,
+            T_FORWARDED);
 }
 
-static void put_row(struct web *w, const struct listing *l, const struct message *m, bool outgoing, bool drafts)
+static void put_row(struct web *w, const struct listing *l, const struct message *m, bool outgoing,
+                    bool drafts)
 {
     struct page *p = &w->page;
     char when[40], exact[40];
-    struct span subject = m->env && m->env->subject.n ? m->env->subject : span_str(text(p->lang, T_NO_SUBJECT));
+    struct span subject =
+        m->env && m->env->subject.n ? m->env->subject : span_str(text(p->lang, T_NO_SUBJECT));
     mail_date(m->received_s, w->now_s, true, when, sizeof when);
     mail_date(m->received_s, w->now_s, false, exact, sizeof exact);
-    PUT(p, "<li class=\"%s\"><label class=\"pick\"><input type=\"checkbox\" name=\"u\" value=\"%U\"><span class=\"vh\">",
+    PUT(p,
+        "<li class=\"%s\"><label class=\"pick\"><input type=\"checkbox\" name=\"u\" value=\"%U\"><span "
+        "class=\"vh\">",
         m->seen ? "row" : "row unread", (uint64_t)m->uid);
     page_words(p, T_SELECT_ONE, subject, SPAN_NONE);
     PUT(p, "</span></label><a href=\"");
     if (drafts)
-        PUT(p, "/compose?re=draft&amp;f=%u&amp;v=%U&amp;u=%U", l->folder, (uint64_t)l->box.uidvalidity, (uint64_t)m->uid);
+        PUT(p, "/compose?re=draft&amp;f=%u&amp;v=%U&amp;u=%U", l->folder, (uint64_t)l->box.uidvalidity,
+            (uint64_t)m->uid);
     else
         PUT(p, "/msg?f=%u&amp;v=%U&amp;u=%U", l->folder, (uint64_t)l->box.uidvalidity, (uint64_t)m->uid);
     PUT(p, "\"><span class=\"from\">");
     put_marks(p, m);
-    PUT(p, "%h</span><span class=\"what\"><span class=\"subject\">%h</span> <span class=\"preview\">%h</span></span>",
+    PUT(p,
+        "%h</span><span class=\"what\"><span class=\"subject\">%h</span> <span "
+        "class=\"preview\">%h</span></span>",
         shown_name(w, m, outgoing), subject, m->preview);
     PUT(p, "<span class=\"when\">");
     if (m->root && part_has_attachment(m->root))
@@ -270,14 +283,14 @@ static void put_pager(struct web *w, const struct listing *l)
     snprintf(pages, sizeof pages, "%u", l->pages);
     PUT(p, "<nav class=\"pager\" aria-label=\"%t\">", T_PAGES);
     if (l->page > 1)
-        PUT(p, "<a class=\"button\" rel=\"prev\" href=\"/list?f=%u&amp;q=%u&amp;w=%u&amp;p=%d\">%t</a>", l->folder,
-            l->query, l->where, (int)l->page - 1, T_NEWER);
+        PUT(p, "<a class=\"button\" rel=\"prev\" href=\"/list?f=%u&amp;q=%u&amp;w=%u&amp;p=%d\">%t</a>",
+            l->folder, l->query, l->where, (int)l->page - 1, T_NEWER);
     PUT(p, "<span>");
     page_words(p, T_RANGE, span_str(page), span_str(pages));
     PUT(p, "</span>");
     if (l->page < l->pages)
-        PUT(p, "<a class=\"button\" rel=\"next\" href=\"/list?f=%u&amp;q=%u&amp;w=%u&amp;p=%d\">%t</a>", l->folder,
-            l->query, l->where, (int)l->page + 1, T_OLDER);
+        PUT(p, "<a class=\"button\" rel=\"next\" href=\"/list?f=%u&amp;q=%u&amp;w=%u&amp;p=%d\">%t</a>",
+            l->folder, l->query, l->where, (int)l->page + 1, T_OLDER);
     PUT(p, "</nav>\n");
 }
 
@@ -285,7 +298,8 @@ static void put_pager(struct web *w, const struct listing *l)
 static void put_move(struct web *w, struct span from)
 {
     struct page *p = &w->page;
-    PUT(p, "<span class=\"group\"><label class=\"vh\" for=\"to\">%t</label><select id=\"to\" name=\"to\">", T_MOVE_TO);
+    PUT(p, "<span class=\"group\"><label class=\"vh\" for=\"to\">%t</label><select id=\"to\" name=\"to\">",
+        T_MOVE_TO);
     for (const struct folder *f = w->folders; f; f = f->next)
         if (!f->no_select && !span_eq(f->name, from) && f->use != T_DRAFTS)
             PUT(p, "<option value=\"%h\">%h</option>", f->name, web_folder_title(w, f->name));
@@ -295,14 +309,17 @@ static void put_move(struct web *w, struct span from)
 static void put_tools(struct web *w, const struct listing *l, bool trash)
 {
     struct page *p = &w->page;
-    PUT(p, "<div class=\"tools\" role=\"group\" aria-label=\"%t\"><label class=\"all js\"><input type=\"checkbox\" "
-           "id=\"all\"><span class=\"vh\">%t</span></label>",
+    PUT(p,
+        "<div class=\"tools\" role=\"group\" aria-label=\"%t\"><label class=\"all js\"><input "
+        "type=\"checkbox\" "
+        "id=\"all\"><span class=\"vh\">%t</span></label>",
         T_WITH_SELECTED, T_SELECT_ALL);
-    PUT(p, "<button name=\"op\" value=\"read\">%t</button><button name=\"op\" value=\"unread\">%t</button>", T_MARK_READ,
-        T_MARK_UNREAD);
-    PUT(p, "<button name=\"op\" value=\"flag\">%t</button><button name=\"op\" value=\"unflag\">%t</button>", T_MARK_FLAG,
-        T_MARK_UNFLAG);
-    PUT(p, "<button name=\"op\" value=\"delete\" class=\"danger\">%t</button>", trash ? T_DELETE_GOOD : T_DELETE);
+    PUT(p, "<button name=\"op\" value=\"read\">%t</button><button name=\"op\" value=\"unread\">%t</button>",
+        T_MARK_READ, T_MARK_UNREAD);
+    PUT(p, "<button name=\"op\" value=\"flag\">%t</button><button name=\"op\" value=\"unflag\">%t</button>",
+        T_MARK_FLAG, T_MARK_UNFLAG);
+    PUT(p, "<button name=\"op\" value=\"delete\" class=\"danger\">%t</button>",
+        trash ? T_DELETE_GOOD : T_DELETE);
     put_move(w, l->folder);
     PUT(p, "<button name=\"op\" value=\"allread\">%t</button></div>\n", T_MARK_ALL_READ);
 }
@@ -341,7 +358,8 @@ static void put_list(struct web *w, const struct listing *l)
     PUT(p, "<ul class=\"mails\" aria-label=\"%t\">\n", T_MESSAGES);
     for (size_t i = 0; i < l->count; i++)
         put_row(w, l, &l->rows[i], outgoing, drafts);
-    PUT(p, "</ul></form><div id=\"poll\" data-f=\"%u\" data-next=\"%U\"></div>", l->folder, (uint64_t)l->box.uidnext);
+    PUT(p, "</ul></form><div id=\"poll\" data-f=\"%u\" data-next=\"%U\"></div>", l->folder,
+        (uint64_t)l->box.uidnext);
     put_pager(w, l);
     web_end(w);
 }

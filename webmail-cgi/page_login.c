@@ -1,15 +1,15 @@
-/* Login and logout. A form that the session's end cut off rides along as hidden fields, so that nothing typed is
- * lost. */
+/* Login and logout. A form that the session's end cut off rides along as hidden fields, so that nothing typed
+ * is lost. */
 #include "webmail-cgi/web.h"
 #include <stdlib.h>
 
-static const char *const kept[] = {"to", "cc", "bcc", "subject", "body", "irt", "refs", "sf", "sv",
-                                   "su", "sd", "af",  "av",      "au",   "ak"};
+static const char *const kept[] = {"to", "cc", "bcc", "subject", "body", "irt", "refs", "sf",
+                                   "sv", "su", "sd",  "af",      "av",   "au",  "ak"};
 
 static void keep_fields(struct web *w)
 {
-    bool compose = span_eq(w->req.path, SPAN("/compose")), again = request_form(&w->req, "k_body").p != NULL &&
-                                                                  request_form(&w->req, "kept").n;
+    bool compose = span_eq(w->req.path, SPAN("/compose")),
+         again = request_form(&w->req, "k_body").p != NULL && request_form(&w->req, "kept").n;
     if (!w->req.post || (!compose && !again))
         return;
     web_hidden(w, "kept", SPAN("1"));
@@ -39,7 +39,8 @@ void login_form(struct web *w, int notice)
         web_notice(w, notice == T_LOGGED_OUT ? "ok" : "bad", (enum text_id)notice, SPAN_NONE, SPAN_NONE);
     keep_fields(w);
     PUT(p,
-        "<p><label for=\"user\">%t</label><input id=\"user\" name=\"user\" value=\"%h\" autocomplete=\"username\" "
+        "<p><label for=\"user\">%t</label><input id=\"user\" name=\"user\" value=\"%h\" "
+        "autocomplete=\"username\" "
         "autocapitalize=\"none\" spellcheck=\"false\" required%s></p>",
         T_USER_NAME, name, name.n ? "" : " autofocus");
     PUT(p,
@@ -63,9 +64,7 @@ enum err_code page_login(struct web *w)
     if (w->logged_in)
         return page_home(w);
     struct span why = request_query(&w->req, "why");
-    login_form(w, span_eq(why, SPAN("out"))   ? T_LOGGED_OUT
-                  : span_eq(why, SPAN("end")) ? T_LOGIN_AGAIN
-                                              : -1);
+    login_form(w, span_eq(why, SPAN("out")) ? T_LOGGED_OUT : span_eq(why, SPAN("end")) ? T_LOGIN_AGAIN : -1);
     return ERR_OK;
 }
 

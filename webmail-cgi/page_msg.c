@@ -1,5 +1,5 @@
-/* One message: header, text, HTML in its frame, files. An embedded message is shown by the same page, with its
- * section as the root. */
+/* One message: header, text, HTML in its frame, files. An embedded message is shown by the same page, with
+ * its section as the root. */
 #include "webmail-cgi/web.h"
 #include "webmail-cgi/shown.h"
 #include <stdio.h>
@@ -48,7 +48,8 @@ static void put_header(struct web *w, const struct reading *r)
 
 static void here(struct web *w, const struct reading *r, const char *path)
 {
-    PUT(&w->page, "%s?f=%u&amp;v=%U&amp;u=%U", path, r->folder, (uint64_t)r->box.uidvalidity, (uint64_t)r->uid);
+    PUT(&w->page, "%s?f=%u&amp;v=%U&amp;u=%U", path, r->folder, (uint64_t)r->box.uidvalidity,
+        (uint64_t)r->uid);
 }
 
 static void put_tools(struct web *w, const struct reading *r)
@@ -59,8 +60,10 @@ static void put_tools(struct web *w, const struct reading *r)
     } answers[] = {{"reply", T_REPLY}, {"all", T_REPLY_ALL}, {"fwd", T_FORWARD}};
     struct page *p = &w->page;
     const struct folder *f = web_folder(w, r->folder);
-    PUT(p, "<div class=\"tools\" role=\"group\" aria-label=\"%t\"><a class=\"button\" href=\"/list?f=%u\">%t</a>", T_ACTIONS,
-        r->folder, T_BACK_TO_LIST);
+    PUT(p,
+        "<div class=\"tools\" role=\"group\" aria-label=\"%t\"><a class=\"button\" "
+        "href=\"/list?f=%u\">%t</a>",
+        T_ACTIONS, r->folder, T_BACK_TO_LIST);
     for (size_t i = 0; i < 3; i++) {
         PUT(p, "<a class=\"button%s\" data-key=\"%s\" href=\"", i ? "" : " main", answers[i].re);
         here(w, r, "/compose");
@@ -77,11 +80,13 @@ static void put_tools(struct web *w, const struct reading *r)
     web_hidden_num(w, "v", r->box.uidvalidity);
     web_hidden_num(w, "u", r->uid);
     PUT(p,
-        "<button name=\"op\" value=\"delete\" class=\"danger\" data-key=\"delete\">%t</button><button name=\"op\" "
+        "<button name=\"op\" value=\"delete\" class=\"danger\" data-key=\"delete\">%t</button><button "
+        "name=\"op\" "
         "value=\"unread\">%t</button><button name=\"op\" value=\"%s\">%t</button>",
         f && f->use == T_TRASH ? T_DELETE_GOOD : T_DELETE, T_MARK_UNREAD, r->m.flagged ? "unflag" : "flag",
         r->m.flagged ? T_MARK_UNFLAG : T_MARK_FLAG);
-    PUT(p, "<span class=\"group\"><label class=\"vh\" for=\"to\">%t</label><select id=\"to\" name=\"to\">", T_MOVE_TO);
+    PUT(p, "<span class=\"group\"><label class=\"vh\" for=\"to\">%t</label><select id=\"to\" name=\"to\">",
+        T_MOVE_TO);
     for (f = w->folders; f; f = f->next)
         if (!f->no_select && !span_eq(f->name, r->folder) && f->use != T_DRAFTS)
             PUT(p, "<option value=\"%h\">%h</option>", f->name, web_folder_title(w, f->name));
@@ -110,9 +115,13 @@ static void put_frame(struct web *w, const struct reading *r, const struct part 
 {
     struct page *p = &w->page;
     unsigned lines = 12 + part->size / 200; /* how high the frame should be cannot be asked: it is sealed */
-    PUT(p, "<iframe class=\"html h%d\" title=\"%t\" sandbox=\"allow-popups allow-popups-to-escape-sandbox\" "
-           "referrerpolicy=\"no-referrer\" src=\"",
-        lines > 60 ? 3 : lines > 25 ? 2 : 1, T_MESSAGE_TEXT);
+    PUT(p,
+        "<iframe class=\"html h%d\" title=\"%t\" sandbox=\"allow-popups allow-popups-to-escape-sandbox\" "
+        "referrerpolicy=\"no-referrer\" src=\"",
+        lines > 60   ? 3
+        : lines > 25 ? 2
+                     : 1,
+        T_MESSAGE_TEXT);
     here(w, r, "/html");
     PUT(p, "&amp;s=%u\"></iframe>\n", part->section);
 }
@@ -124,7 +133,8 @@ static enum err_code put_content(struct web *w, const struct reading *r, const s
     if (v->has_both) {
         PUT(p, "<p class=\"switch\"><a href=\"");
         here(w, r, "/msg");
-        PUT(p, "&amp;s=%u&amp;t=%d\">%t</a></p>", r->section, r->as_text ? 0 : 1, r->as_text ? T_SHOW_HTML : T_SHOW_TEXT);
+        PUT(p, "&amp;s=%u&amp;t=%d\">%t</a></p>", r->section, r->as_text ? 0 : 1,
+            r->as_text ? T_SHOW_HTML : T_SHOW_TEXT);
     }
     for (size_t i = 0; i < v->shown_count && code == ERR_OK; i++) {
         if (part_is(v->shown[i], "text", "html") && !r->as_text)
@@ -149,7 +159,8 @@ static void put_files(struct web *w, const struct reading *r, const struct view 
         uint64_t size = f->encoding == MIME_BASE64 ? (uint64_t)f->size * 3 / 4 * 76 / 78 : f->size;
         PUT(p, "<li><a class=\"file\" href=\"");
         here(w, r, "/part");
-        PUT(p, "&amp;s=%u\" download><span class=\"clip\"></span><b>%h</b></a> <span class=\"size\">", f->section, name);
+        PUT(p, "&amp;s=%u\" download><span class=\"clip\"></span><b>%h</b></a> <span class=\"size\">",
+            f->section, name);
         page_size(p, size);
         PUT(p, "</span>");
         if (part_is(f, "message", "rfc822") && f->inner) {
@@ -181,11 +192,11 @@ static enum err_code put_neighbours(struct web *w, const struct reading *r)
     }
     PUT(&w->page, "<nav class=\"pager\" aria-label=\"%t\">", T_MESSAGES);
     if (newer)
-        PUT(&w->page, "<a class=\"button\" rel=\"prev\" href=\"/msg?f=%u&amp;v=%U&amp;u=%U\">%t</a>", r->folder,
-            (uint64_t)r->box.uidvalidity, (uint64_t)newer, T_PREVIOUS);
+        PUT(&w->page, "<a class=\"button\" rel=\"prev\" href=\"/msg?f=%u&amp;v=%U&amp;u=%U\">%t</a>",
+            r->folder, (uint64_t)r->box.uidvalidity, (uint64_t)newer, T_PREVIOUS);
     if (older)
-        PUT(&w->page, "<a class=\"button\" rel=\"next\" href=\"/msg?f=%u&amp;v=%U&amp;u=%U\">%t</a>", r->folder,
-            (uint64_t)r->box.uidvalidity, (uint64_t)older, T_NEXT);
+        PUT(&w->page, "<a class=\"button\" rel=\"next\" href=\"/msg?f=%u&amp;v=%U&amp;u=%U\">%t</a>",
+            r->folder, (uint64_t)r->box.uidvalidity, (uint64_t)older, T_NEXT);
     PUT(&w->page, "</nav>");
     return code;
 }

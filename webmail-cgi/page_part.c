@@ -1,13 +1,18 @@
-/* What is not a page: files, the sealed frame of an HTML part, a message's source. The hard problem is that these
- * bytes are a stranger's: files are always downloads of an inert type, and the frame has a policy of its own that
- * lets it load nothing. */
+/* What is not a page: files, the sealed frame of an HTML part, a message's source. The hard problem is that
+ * these bytes are a stranger's: files are always downloads of an inert type, and the frame has a policy of
+ * its own that lets it load nothing. */
 #include "webmail-cgi/html/html.h"
 #include "webmail-cgi/shown.h"
 #include "common/mime/codec.h"
 #include <stdio.h>
 
-enum { PIECE = 768 * 1024, HTML_SHOW_LIMIT = 2 << 20, PICTURE_LIMIT = 4 << 20, PICTURES_LIMIT = 12 << 20,
-       SOURCE_LIMIT = 1 << 20 };
+enum {
+    PIECE = 768 * 1024,
+    HTML_SHOW_LIMIT = 2 << 20,
+    PICTURE_LIMIT = 4 << 20,
+    PICTURES_LIMIT = 12 << 20,
+    SOURCE_LIMIT = 1 << 20
+};
 
 struct target {
     struct box box;
@@ -47,7 +52,8 @@ static void disposition(struct web *w, struct span name)
 static void inert(struct web *w, struct span type)
 {
     page_head(&w->page, "Content-Type", type);
-    page_head(&w->page, "Content-Security-Policy", SPAN("default-src 'none'; sandbox; frame-ancestors 'none'"));
+    page_head(&w->page, "Content-Security-Policy",
+              SPAN("default-src 'none'; sandbox; frame-ancestors 'none'"));
 }
 
 /* Types whose name helps the reader's programs and that no browser runs; others are bytes. */
@@ -56,15 +62,16 @@ static struct span download_type(const struct part *p)
     static const char *const good[] = {"application/pdf", "application/zip", "image/png", "image/jpeg",
                                        "image/gif",       "image/webp",      "text/plain"};
     char t[64];
-    snprintf(t, sizeof t, "%.*s/%.*s", SPAN_ARG(span_first(p->type, 30)), SPAN_ARG(span_first(p->subtype, 30)));
+    snprintf(t, sizeof t, "%.*s/%.*s", SPAN_ARG(span_first(p->type, 30)),
+             SPAN_ARG(span_first(p->subtype, 30)));
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         if (strcmp(good[i], t) == 0)
             return span_str(good[i]);
     return SPAN("application/octet-stream");
 }
 
-/* Send a section piece by piece, decoded. The head goes out with the first piece, so that a failure before it is
- * still an error page; a later one cuts the answer. */
+/* Send a section piece by piece, decoded. The head goes out with the first piece, so that a failure before it
+ * is still an error page; a later one cuts the answer. */
 static enum err_code stream(struct web *w, uint32_t uid, struct span section, enum mime_encoding encoding)
 {
     struct codec c;
@@ -109,7 +116,8 @@ enum err_code page_raw(struct web *w)
     enum err_code code = find(w, &t, false);
     if (code != ERR_OK)
         return code;
-    struct part whole = {.type = SPAN("message"), .subtype = SPAN("rfc822"), .filename = SPAN(""), .inner = t.m.env};
+    struct part whole = {
+        .type = SPAN("message"), .subtype = SPAN("rfc822"), .filename = SPAN(""), .inner = t.m.env};
     inert(w, SPAN("application/octet-stream"));
     disposition(w, shown_file_name(w, &whole));
     return stream(w, t.uid, SPAN(""), MIME_8BIT);
@@ -196,14 +204,20 @@ static void put_frame(struct web *w, struct span html, const struct html_result 
     struct page *p = &w->page;
     char n[16];
     page_head(p, "Content-Security-Policy",
-              SPAN("default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'; "
+              SPAN("default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; "
+                   "base-uri 'none'; "
                    "frame-ancestors 'self'; sandbox allow-popups allow-popups-to-escape-sandbox"));
-    PUT(p, "<!DOCTYPE html><html lang=\"%s\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
-           "content=\"width=device-width, initial-scale=1\"><title>%t</title><style>html{color-scheme:light;background:#fff;"
-           "color:#111}body{margin:12px;font:16px/1.5 system-ui,sans-serif;overflow-wrap:break-word}img{max-width:100%%;"
-           "height:auto}table{max-width:100%%}blockquote{margin:0 0 0 .8em;padding-left:.8em;border-left:3px solid #ccc}"
-           ".provmail-note{margin:0 0 12px;padding:8px 12px;background:#fff4d6;border-left:4px solid #b26a00;font-size:14px}"
-           "</style></head><body>",
+    PUT(p,
+        "<!DOCTYPE html><html lang=\"%s\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
+        "content=\"width=device-width, "
+        "initial-scale=1\"><title>%t</title><style>html{color-scheme:light;background:#fff;"
+        "color:#111}body{margin:12px;font:16px/1.5 "
+        "system-ui,sans-serif;overflow-wrap:break-word}img{max-width:100%%;"
+        "height:auto}table{max-width:100%%}blockquote{margin:0 0 0 .8em;padding-left:.8em;border-left:3px "
+        "solid #ccc}"
+        ".provmail-note{margin:0 0 12px;padding:8px 12px;background:#fff4d6;border-left:4px solid "
+        "#b26a00;font-size:14px}"
+        "</style></head><body>",
         lang_code(p->lang), T_MESSAGE_TEXT);
     if (r->blocked) {
         snprintf(n, sizeof n, "%u", r->blocked);

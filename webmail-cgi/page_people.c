@@ -23,8 +23,10 @@ enum err_code page_people(struct web *w)
         return code;
     web_begin(w, span_str(text(p->lang, T_PEOPLE)), SPAN_NONE);
     PUT(p,
-        "<h1>%t</h1><form class=\"search wide\" role=\"search\" action=\"/people\"><label for=\"q\" class=\"vh\">%t</label>"
-        "<input id=\"q\" name=\"q\" type=\"search\" value=\"%h\" placeholder=\"%t\"><button>%t</button></form>",
+        "<h1>%t</h1><form class=\"search wide\" role=\"search\" action=\"/people\"><label for=\"q\" "
+        "class=\"vh\">%t</label>"
+        "<input id=\"q\" name=\"q\" type=\"search\" value=\"%h\" "
+        "placeholder=\"%t\"><button>%t</button></form>",
         T_PEOPLE, T_PEOPLE_HINT, q, T_PEOPLE_HINT, T_SEARCH);
     if (q.n && !count)
         PUT(p, "<p class=\"empty\">%t</p>", T_PEOPLE_NONE);

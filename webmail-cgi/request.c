@@ -1,5 +1,5 @@
-/* The request: environment, query and urlencoded forms. multipart/form-data is upload.c's. Nothing here trusts
- * a length that the client gave; a field past a bound is an error, not a cut. */
+/* The request: environment, query and urlencoded forms. multipart/form-data is upload.c's. Nothing here
+ * trusts a length that the client gave; a field past a bound is an error, not a cut. */
 #include "webmail-cgi/request.h"
 #include "common/mime/charset.h"
 #include <errno.h>
@@ -14,7 +14,9 @@ struct span request_env(const char *name)
 
 static int hex(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : -1;
+    return c >= '0' && c <= '9'                     ? c - '0'
+           : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10
+                                                    : -1;
 }
 
 /* Percent-decoded; bytes that are not UTF-8 are made so. */
@@ -26,9 +28,7 @@ static struct span decode(struct arena *a, struct span s)
         return SPAN_NONE;
     for (size_t i = 0; i < s.n; i++) {
         bool escape = s.p[i] == '%' && s.n - i > 2 && hex(s.p[i + 1]) >= 0 && hex(s.p[i + 2]) >= 0;
-        char c = escape            ? (char)(hex(s.p[i + 1]) << 4 | hex(s.p[i + 2]))
-                 : s.p[i] == '+' ? ' '
-                                   : s.p[i];
+        char c = escape ? (char)(hex(s.p[i + 1]) << 4 | hex(s.p[i + 2])) : s.p[i] == '+' ? ' ' : s.p[i];
         i += escape ? 2 : 0;
         if (c)
             out[n++] = c;

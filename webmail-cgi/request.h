@@ -51,6 +51,7 @@ bool request_same_origin(void);
 /* For tests. */
 void request_parse_urlencoded(struct request *r, struct span s, struct field **out, size_t *out_count);
 CHECK_RESULT enum err_code request_parse_multipart(struct request *r, struct span type, uint64_t upload_limit,
-                                                   ssize_t (*read_some)(void *arg, char *to, size_t n), void *arg);
+                                                   ssize_t (*read_some)(void *arg, char *to, size_t n),
+                                                   void *arg);
 
 #endif

@@ -12,7 +12,8 @@ static bool url_byte(char c)
 /* The length of an address at the front of s, 0 when there is none. */
 static size_t url_at(struct span s)
 {
-    if (!span_casestarts(s, SPAN("http://")) && !span_casestarts(s, SPAN("https://")) && !span_casestarts(s, SPAN("www.")))
+    if (!span_casestarts(s, SPAN("http://")) && !span_casestarts(s, SPAN("https://")) &&
+        !span_casestarts(s, SPAN("www.")))
         return 0;
     size_t n = 0;
     int open = 0;
@@ -102,8 +103,9 @@ struct span shown_file_name(struct web *w, const struct part *part)
         snprintf(made, sizeof made, "%.*s.eml", SPAN_ARG(span_first(part->inner->subject, 100)));
     else
         snprintf(made, sizeof made, "%s.%.*s", text(w->page.lang, T_UNNAMED),
-                 SPAN_ARG(mail ? SPAN("eml") : span_eq(part->subtype, SPAN("plain")) ? SPAN("txt")
-                                                                                     : span_first(part->subtype, 20)));
+                 SPAN_ARG(mail                                    ? SPAN("eml")
+                          : span_eq(part->subtype, SPAN("plain")) ? SPAN("txt")
+                                                                  : span_first(part->subtype, 20)));
     struct span s = arena_dup(w->a, span_str(made));
     return s.p ? s : SPAN("file");
 }

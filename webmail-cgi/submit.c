@@ -1,5 +1,6 @@
-/* Submission: one dialogue, blocking, with a deadline on each answer. Its hard problem is the moment after the
- * final dot: a lost answer there is neither success nor failure, and is told apart (RFC 5321 4.5.3.2.6). */
+/* Submission: one dialogue, blocking, with a deadline on each answer. Its hard problem is the moment after
+ * the final dot: a lost answer there is neither success nor failure, and is told apart (RFC 5321 4.5.3.2.6).
+ */
 #include "webmail-cgi/submit.h"
 #include "common/base/clock.h"
 #include "common/mime/codec.h"

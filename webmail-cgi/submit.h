@@ -8,10 +8,10 @@
 enum { SUBMIT_PATIENCE_MS = 60000 };
 
 struct submission {
-    struct span from;           /* envelope sender */
-    const struct span *to;      /* envelope recipients */
+    struct span from;      /* envelope sender */
+    const struct span *to; /* envelope recipients */
     size_t to_count;
-    struct span message;        /* CRLF line ends */
+    struct span message; /* CRLF line ends */
 };
 struct submit_refusal {
     struct span address; /* of the submission's recipients, or "" when it is about the whole message */

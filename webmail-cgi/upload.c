@@ -1,6 +1,6 @@
-/* multipart/form-data (RFC 7578), read as it arrives. Its hard problem is a boundary that lies across two reads:
- * bytes are given to a part only when they cannot be the start of a boundary. Files past the limit are read and
- * dropped, so that the typed text survives and the page can say what happened. */
+/* multipart/form-data (RFC 7578), read as it arrives. Its hard problem is a boundary that lies across two
+ * reads: bytes are given to a part only when they cannot be the start of a boundary. Files past the limit are
+ * read and dropped, so that the typed text survives and the page can say what happened. */
 #include "common/mime/charset.h"
 #include "common/mime/header.h"
 #include "webmail-cgi/request.h"

@@ -10,9 +10,12 @@ static void head(struct web *w, struct span title)
         "<!DOCTYPE html>\n<html lang=\"%s\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
         "content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">"
         "<title>%h – %s</title><link rel=\"stylesheet\" href=\"/static/app.css?v=" PACKAGE_VERSION "\">"
-        "<link rel=\"icon\" href=\"data:,\"><script src=\"/static/app.js?v=" PACKAGE_VERSION "\" defer></script></head>\n",
+        "<link rel=\"icon\" href=\"data:,\"><script src=\"/static/app.js?v=" PACKAGE_VERSION
+        "\" defer></script></head>\n",
         lang_code(p->lang), title, w->conf->web_title);
-    PUT(p, "<body data-sending=\"%t\" data-saved=\"%t\" data-new=\"%t\"><a class=\"skip\" href=\"#main\">%t</a>\n",
+    PUT(p,
+        "<body data-sending=\"%t\" data-saved=\"%t\" data-new=\"%t\"><a class=\"skip\" "
+        "href=\"#main\">%t</a>\n",
         T_UPLOADING, T_AUTOSAVED, T_NEW_MAIL, T_SKIP);
 }
 
@@ -21,8 +24,8 @@ static void language_link(struct web *w)
 {
     struct page *p = &w->page;
     enum lang other = p->lang == LANG_EN ? LANG_VI : LANG_EN;
-    PUT(p, "<a class=\"lang\" lang=\"%s\" hreflang=\"%s\" href=\"%h?lang=%s", lang_code(other), lang_code(other),
-        w->req.post ? SPAN("/") : w->req.path, lang_code(other));
+    PUT(p, "<a class=\"lang\" lang=\"%s\" hreflang=\"%s\" href=\"%h?lang=%s", lang_code(other),
+        lang_code(other), w->req.post ? SPAN("/") : w->req.path, lang_code(other));
     for (size_t i = 0; !w->req.post && i < w->req.query_count && i < 20; i++)
         if (!span_eq(w->req.query[i].name, SPAN("lang")) && !span_eq(w->req.query[i].name, SPAN("done")))
             PUT(p, "&amp;%u=%u", w->req.query[i].name, w->req.query[i].value);
@@ -32,7 +35,8 @@ static void language_link(struct web *w)
 static void bar(struct web *w)
 {
     struct page *p = &w->page;
-    PUT(p, "<header class=\"bar\"><a class=\"brand\" href=\"/\">%s</a><div class=\"who\">", w->conf->web_title);
+    PUT(p, "<header class=\"bar\"><a class=\"brand\" href=\"/\">%s</a><div class=\"who\">",
+        w->conf->web_title);
     if (w->logged_in)
         PUT(p, "<span class=\"me\" title=\"%h\">%h</span>", w->session.address,
             w->session.name.n ? w->session.name : w->session.address);
@@ -48,8 +52,8 @@ static void bar(struct web *w)
 static void nav(struct web *w, struct span active)
 {
     struct page *p = &w->page;
-    PUT(p, "<nav class=\"side\" aria-label=\"%t\"><a class=\"button main\" href=\"/compose\">%t</a><ul>", T_FOLDERS,
-        T_COMPOSE);
+    PUT(p, "<nav class=\"side\" aria-label=\"%t\"><a class=\"button main\" href=\"/compose\">%t</a><ul>",
+        T_FOLDERS, T_COMPOSE);
     for (const struct folder *f = w->folders; f; f = f->next) {
         if (f->no_select)
             continue;
@@ -61,8 +65,8 @@ static void nav(struct web *w, struct span active)
             PUT(p, " <b class=\"count\" title=\"%t\">%U</b>", T_UNREAD, (uint64_t)f->unseen);
         PUT(p, "</a></li>");
     }
-    PUT(p, "</ul><p class=\"more\"><a href=\"/people\">%t</a><a href=\"/folders\">%t</a></p></nav>\n", T_PEOPLE,
-        T_MANAGE_FOLDERS);
+    PUT(p, "</ul><p class=\"more\"><a href=\"/people\">%t</a><a href=\"/folders\">%t</a></p></nav>\n",
+        T_PEOPLE, T_MANAGE_FOLDERS);
 }
 
 void web_begin(struct web *w, struct span title, struct span active_folder)
@@ -111,10 +115,12 @@ void web_done_notice(struct web *w)
     static const struct {
         const char *name, *kind;
         enum text_id id;
-    } rows[] = {{"deleted", "ok", T_DONE_DELETED},     {"purged", "ok", T_DONE_PURGED}, {"moved", "ok", T_DONE_MOVED},
-                {"marked", "ok", T_DONE_MARKED},       {"sent", "ok", T_DONE_SENT},     {"saved", "ok", T_DONE_SAVED},
-                {"nocopy", "bad", T_DONE_SENT_NOCOPY}, {"folder", "ok", T_DONE_FOLDER}, {"none", "bad", T_NONE_SELECTED},
-                {"discarded", "ok", T_DONE_DISCARDED}, {"name", "bad", T_ERR_FOLDER_NAME}};
+    } rows[] = {{"deleted", "ok", T_DONE_DELETED},     {"purged", "ok", T_DONE_PURGED},
+                {"moved", "ok", T_DONE_MOVED},         {"marked", "ok", T_DONE_MARKED},
+                {"sent", "ok", T_DONE_SENT},           {"saved", "ok", T_DONE_SAVED},
+                {"nocopy", "bad", T_DONE_SENT_NOCOPY}, {"folder", "ok", T_DONE_FOLDER},
+                {"none", "bad", T_NONE_SELECTED},      {"discarded", "ok", T_DONE_DISCARDED},
+                {"name", "bad", T_ERR_FOLDER_NAME}};
     struct span done = request_query(&w->req, "done");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (span_eq(done, span_str(rows[i].name)))
@@ -173,11 +179,13 @@ void web_error_page(struct web *w, enum err_code code)
     static const struct {
         int status;
         enum text_id title, words;
-    } rows[] = {
-        [ERR_SYNTAX] = {400, T_ERR_TITLE, T_ERR_BAD_REQUEST}, [ERR_STATE] = {409, T_ERR_TITLE, T_ERR_REFUSED_ACT},
-        [ERR_LIMIT] = {400, T_ERR_TITLE, T_ERR_REFUSED_ACT},  [ERR_DENIED] = {403, T_ERR_TITLE, T_ERR_FORBIDDEN},
-        [ERR_MISSING] = {404, T_ERR_TITLE, T_ERR_NOT_FOUND},  [ERR_RETRY] = {503, T_ERR_BUSY_TITLE, T_ERR_BUSY},
-        [ERR_BUG] = {500, T_ERR_TITLE, T_ERR_BUSY}};
+    } rows[] = {[ERR_SYNTAX] = {400, T_ERR_TITLE, T_ERR_BAD_REQUEST},
+                [ERR_STATE] = {409, T_ERR_TITLE, T_ERR_REFUSED_ACT},
+                [ERR_LIMIT] = {400, T_ERR_TITLE, T_ERR_REFUSED_ACT},
+                [ERR_DENIED] = {403, T_ERR_TITLE, T_ERR_FORBIDDEN},
+                [ERR_MISSING] = {404, T_ERR_TITLE, T_ERR_NOT_FOUND},
+                [ERR_RETRY] = {503, T_ERR_BUSY_TITLE, T_ERR_BUSY},
+                [ERR_BUG] = {500, T_ERR_TITLE, T_ERR_BUSY}};
     struct page *p = &w->page;
     page_reset(p);
     p->status = rows[code].status;

@@ -29,7 +29,7 @@ struct web {
     struct user_link *user;
     struct user_session session;
     bool logged_in;
-    bool expired; /* the token was refused: the answer is the login page */
+    bool expired;  /* the token was refused: the answer is the login page */
     bool streamed; /* the handler has sent its answer itself */
     char csrf[WEB_CSRF_TEXT];
     struct imap *imap;
@@ -81,11 +81,11 @@ struct message {
 CHECK_RESULT enum err_code web_message(struct web *w, uint32_t uid, struct message *out);
 void web_message_read(struct web *w, const struct imap_node *fetch, struct message *out);
 /* Bytes of a section ("1.2", "HEADER", ""), encoded, from first on, at most want. */
-CHECK_RESULT enum err_code web_section(struct web *w, uint32_t uid, struct span section, uint64_t first, uint64_t want,
-                                       struct span *out);
+CHECK_RESULT enum err_code web_section(struct web *w, uint32_t uid, struct span section, uint64_t first,
+                                       uint64_t want, struct span *out);
 /* A part's content decoded into out; text parts converted to UTF-8. *cut: there is more than limit. */
-CHECK_RESULT enum err_code web_part(struct web *w, uint32_t uid, const struct part *p, size_t limit, bool as_text,
-                                    struct buf *out, bool *cut);
+CHECK_RESULT enum err_code web_part(struct web *w, uint32_t uid, const struct part *p, size_t limit,
+                                    bool as_text, struct buf *out, bool *cut);
 /* Bytes of any kind as UTF-8, for the source view. False: out is full. */
 bool web_to_utf8(struct span bytes, struct buf *out) CHECK_RESULT;
 CHECK_RESULT enum err_code web_store(struct web *w, uint32_t uid, const char *change);
@@ -99,9 +99,9 @@ void web_view(const struct part *root, bool prefer_text, struct view *out);
 
 /* -- handlers -- */
 typedef enum err_code web_handler(struct web *w);
-web_handler page_home, page_login, page_login_post, page_logout, page_list, page_poll, page_act, page_msg, page_part,
-    page_html, page_source, page_raw, page_compose, page_compose_post, page_folders, page_folders_post, page_people,
-    page_people_json;
+web_handler page_home, page_login, page_login_post, page_logout, page_list, page_poll, page_act, page_msg,
+    page_part, page_html, page_source, page_raw, page_compose, page_compose_post, page_folders,
+    page_folders_post, page_people, page_people_json;
 /* The login page with a word about why; fields of a form that the session's end cut off are kept. */
 void login_form(struct web *w, int notice);
 

@@ -1,6 +1,6 @@
-/* The message writer. Its hard problem is that every value was typed or uploaded by somebody: header fields go
- * through common/mime's writers only, ids are filtered to their grammar, and a multipart's boundary is random, so
- * that no content can hold it. */
+/* The message writer. Its hard problem is that every value was typed or uploaded by somebody: header fields
+ * go through common/mime's writers only, ids are filtered to their grammar, and a multipart's boundary is
+ * random, so that no content can hold it. */
 #include "webmail-cgi/write.h"
 #include "common/base/crypto.h"
 #include "common/mime/address.h"
@@ -52,9 +52,10 @@ static bool put_head(const struct write_mail *m, struct buf *out)
 {
     char date[40];
     date_format(m->date_s, 7 * 60, date, sizeof date);
-    return buf_add_str(out, "From: ") && header_write_mailbox(out, m->from_name, m->from) && buf_add_str(out, "\r\n") &&
-           put_people(out, "To", m->to) && put_people(out, "Cc", m->cc) &&
-           (!m->keep_bcc || put_people(out, "Bcc", m->bcc)) && header_write(out, SPAN("Subject"), m->subject) &&
+    return buf_add_str(out, "From: ") && header_write_mailbox(out, m->from_name, m->from) &&
+           buf_add_str(out, "\r\n") && put_people(out, "To", m->to) && put_people(out, "Cc", m->cc) &&
+           (!m->keep_bcc || put_people(out, "Bcc", m->bcc)) &&
+           header_write(out, SPAN("Subject"), m->subject) &&
            buf_addf(out, "Date: %s\r\nMessage-ID: %.*s\r\n", date, SPAN_ARG(m->message_id)) &&
            put_ids(out, "In-Reply-To", m->in_reply_to) && put_ids(out, "References", m->references) &&
            buf_add_str(out, "MIME-Version: 1.0\r\nUser-Agent: provmail\r\n");
@@ -108,13 +109,14 @@ static bool put_text(struct span body, struct buf *out)
     else if (base64_is_shorter(s))
         ok = ok && buf_add_str(out, "Content-Transfer-Encoding: base64\r\n\r\n") && base64_encode(s, 76, out);
     else
-        ok = ok && buf_add_str(out, "Content-Transfer-Encoding: quoted-printable\r\n\r\n") && qp_encode(s, out);
+        ok = ok && buf_add_str(out, "Content-Transfer-Encoding: quoted-printable\r\n\r\n") &&
+             qp_encode(s, out);
     buf_free(&text);
     return ok && (span_ends(buf_span(out), SPAN("\r\n")) || buf_add_str(out, "\r\n"));
 }
 
-/* type/subtype of RFC 2045 5.1 tokens, else the type of unknown bytes. message and multipart types must not be
- * encoded (RFC 2046 5), so an uploaded one travels as bytes. */
+/* type/subtype of RFC 2045 5.1 tokens, else the type of unknown bytes. message and multipart types must not
+ * be encoded (RFC 2046 5), so an uploaded one travels as bytes. */
 static struct span safe_type(struct span t)
 {
     size_t slash = span_find(t, '/');
@@ -130,10 +132,12 @@ static struct span safe_type(struct span t)
 static bool put_file(const struct write_file *f, struct buf *out)
 {
     struct span type = safe_type(f->type);
-    return buf_addf(out, "Content-Type: %.*s", SPAN_ARG(type)) && header_write_param(out, SPAN("name"), f->name) &&
+    return buf_addf(out, "Content-Type: %.*s", SPAN_ARG(type)) &&
+           header_write_param(out, SPAN("name"), f->name) &&
            buf_add_str(out, "\r\nContent-Disposition: attachment") &&
            header_write_param(out, SPAN("filename"), f->name) &&
-           buf_add_str(out, "\r\nContent-Transfer-Encoding: base64\r\n\r\n") && base64_encode(f->data, 76, out) &&
+           buf_add_str(out, "\r\nContent-Transfer-Encoding: base64\r\n\r\n") &&
+           base64_encode(f->data, 76, out) &&
            (span_ends(buf_span(out), SPAN("\r\n")) || buf_add_str(out, "\r\n"));
 }
 
@@ -144,7 +148,9 @@ enum err_code write_message(const struct write_mail *m, struct buf *out)
     if (!m->file_count)
         return ok && put_text(m->body, out) ? ERR_OK : ERR_LIMIT;
     crypto_random_text(15, boundary, sizeof boundary);
-    ok = ok && buf_addf(out, "Content-Type: multipart/mixed; boundary=\"=_%s\"\r\n\r\n--=_%s\r\n", boundary, boundary) &&
+    ok = ok &&
+         buf_addf(out, "Content-Type: multipart/mixed; boundary=\"=_%s\"\r\n\r\n--=_%s\r\n", boundary,
+                  boundary) &&
          put_text(m->body, out);
     for (size_t i = 0; ok && i < m->file_count; i++)
         ok = buf_addf(out, "\r\n--=_%s\r\n", boundary) && put_file(&m->files[i], out);

@@ -1,5 +1,5 @@
-/* Writing a message (RFC 5322, 2045-2047, 2231): header, UTF-8 text, attachments. Lines end in CRLF; everything is
- * 7-bit but for addresses that are not. */
+/* Writing a message (RFC 5322, 2045-2047, 2231): header, UTF-8 text, attachments. Lines end in CRLF;
+ * everything is 7-bit but for addresses that are not. */
 #ifndef PROV_WEB_WRITE_H
 #define PROV_WEB_WRITE_H
 
@@ -29,7 +29,8 @@ CHECK_RESULT enum err_code write_message(const struct write_mail *m, struct buf 
 struct span write_message_id(struct arena *a, struct span from);
 /* The addresses of the typed lists, once each, in *out (from the arena). ERR_SYNTAX: *bad is no address;
  * ERR_LIMIT: more than limit. */
-CHECK_RESULT enum err_code write_recipients(struct arena *a, const struct span *lists, size_t list_count, size_t limit,
-                                            struct span **out, size_t *out_count, struct span *bad);
+CHECK_RESULT enum err_code write_recipients(struct arena *a, const struct span *lists, size_t list_count,
+                                            size_t limit, struct span **out, size_t *out_count,
+                                            struct span *bad);
 
 #endif
