@@ -37,6 +37,16 @@ bool imap_nstring(struct buf *out, struct span s)
     return true;
 }
 
+/* A type, subtype or encoding: in capitals, as the RFC's examples and most servers have it. */
+static bool token_write(struct buf *out, struct span s)
+{
+    char text[128];
+    size_t n = s.n < sizeof text ? s.n : sizeof text;
+    for (size_t i = 0; i < n; i++)
+        text[i] = s.p[i] >= 'a' && s.p[i] <= 'z' ? (char)(s.p[i] - 32) : s.p[i];
+    return imap_nstring(out, span_of(text, n));
+}
+
 static bool address_write(const struct address *d, struct buf *out)
 {
     struct span name = d->display_raw.n ? d->display_raw : SPAN_NONE;
@@ -112,7 +122,7 @@ bool params_write(const struct mime_param *list, bool charset, struct buf *out)
         buf_free(&name);
     }
     if (charset && ok) {
-        ok = buf_add_str(out, any ? " \"charset\" \"us-ascii\"" : "(\"charset\" \"us-ascii\"");
+        ok = buf_add_str(out, any ? " \"charset\" \"US-ASCII\"" : "(\"charset\" \"US-ASCII\"");
         any = true;
     }
     return ok && buf_add_str(out, any ? ")" : "NIL");
@@ -121,10 +131,10 @@ bool params_write(const struct mime_param *list, bool charset, struct buf *out)
 /* What stands before the children of a part: all of a leaf, and the fields of a message. */
 static bool leaf_write(const struct described *d, struct buf *out)
 {
-    return buf_add_char(out, '(') && imap_nstring(out, d->m.type) && buf_add_char(out, ' ') &&
-           imap_nstring(out, d->m.subtype) && buf_add_char(out, ' ') && buf_add_span(out, d->params) &&
+    return buf_add_char(out, '(') && token_write(out, d->m.type) && buf_add_char(out, ' ') &&
+           token_write(out, d->m.subtype) && buf_add_char(out, ' ') && buf_add_span(out, d->params) &&
            buf_add_char(out, ' ') && buf_add_span(out, d->id) && buf_add_char(out, ' ') &&
-           buf_add_span(out, d->desc) && buf_add_char(out, ' ') && buf_add_span(out, d->encoding) &&
+           buf_add_span(out, d->desc) && buf_add_char(out, ' ') && token_write(out, d->encoding) &&
            buf_addf(out, " %llu", (unsigned long long)d->m.body_n);
 }
 
@@ -142,7 +152,7 @@ static bool close_write(const struct described *d, bool extension, struct buf *o
 {
     bool ok = true;
     if (d->m.kind == MIME_MULTIPART) {
-        ok = buf_add_char(out, ' ') && imap_nstring(out, d->m.subtype);
+        ok = buf_add_char(out, ' ') && token_write(out, d->m.subtype);
         if (extension)
             ok = ok && buf_add_char(out, ' ') && buf_add_span(out, d->params);
     } else if (d->m.kind == MIME_MESSAGE) {

@@ -10,7 +10,7 @@ struct described {
     struct mime_part m;
     struct span params;    /* body-fld-param */
     struct span id, desc;  /* nstrings */
-    struct span encoding;  /* string */
+    struct span encoding;  /* as named, lower case */
     struct span extension; /* " md5 dsp lang loc", or for a multipart what follows its parameters */
     struct span envelope;  /* of the message inside (MIME_MESSAGE) */
     uint64_t first_line;   /* lines of the message before its body */
@@ -28,7 +28,7 @@ struct envelope_fields {
 /* Append the envelope. *left bounds the addresses and is counted down. A false answer leaves out cut. */
 bool envelope_write(struct arena *a, const struct envelope_fields *f, size_t *left, struct buf *out)
     __attribute__((warn_unused_result));
-/* Append " (...)" of a body-fld-param for the list, NIL when it is empty; charset: add the us-ascii
+/* Append " (...)" of a body-fld-param for the list, NIL when it is empty; charset: add the US-ASCII
  * default of text when no charset is there. */
 bool params_write(const struct mime_param *list, bool charset, struct buf *out)
     __attribute__((warn_unused_result));

@@ -111,17 +111,11 @@ static void take_encoding(struct span value, struct arena *kept, struct arena *s
     struct span token;
     (void)params_read(scratch, value, &token);
     token = arena_lower(kept, span_first(span_trim(token), NAME_MAX_BYTES));
-    struct buf b;
     d->m.encoding = token.n ? MIME_ENC_OTHER : MIME_7BIT;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (span_eq(token, span_str(rows[i].name)))
             d->m.encoding = rows[i].encoding;
-    buf_init(&b, 400);
-    d->encoding =
-        imap_nstring(&b, token.n ? token : SPAN("7bit")) ? arena_dup(kept, buf_span(&b)) : SPAN_NONE;
-    if (!d->encoding.p)
-        d->encoding = SPAN("\"7bit\"");
-    buf_free(&b);
+    d->encoding = token.n ? token : SPAN("7bit");
 }
 
 /* A whole description piece made by put, or what stands in for it when there is no room. */
@@ -259,7 +253,7 @@ void part_demote(struct described *d, const char *type, const char *subtype)
     d->m.subtype = span_str(subtype);
     d->m.first_child = MIME_NO_PART;
     d->m.charset = SPAN("");
-    d->params = strcmp(type, "text") == 0 ? SPAN("(\"charset\" \"us-ascii\")") : SPAN("NIL");
+    d->params = strcmp(type, "text") == 0 ? SPAN("(\"charset\" \"US-ASCII\")") : SPAN("NIL");
     if (was_multipart)
         d->extension = SPAN(" NIL NIL NIL NIL");
 }

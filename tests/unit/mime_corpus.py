@@ -132,10 +132,10 @@ def check_body(v, ext):
     check_params(v[2])
     need(nstring(v[3]) and nstring(v[4]) and isinstance(v[5], bytes) and isinstance(v[6], int), "fields")
     n = 7
-    if v[0] == b"text":
+    if v[0].lower() == b"text":
         need(isinstance(v[n], int), "lines")
         n += 1
-    elif v[0] == b"message" and v[1] in (b"rfc822", b"global"):
+    elif v[0].lower() == b"message" and v[1].lower() in (b"rfc822", b"global"):
         check_envelope(v[n])
         check_body(v[n + 1], ext)
         need(isinstance(v[n + 2], int), "lines")

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
-#define US "(\"charset\" \"us-ascii\")"
+#define US "(\"charset\" \"US-ASCII\")"
 #define NOENV "(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)"
 
 struct row {
@@ -15,7 +15,7 @@ struct row {
 };
 
 static const struct row rows[] = {
-    {"empty", "", NOENV, "(\"text\" \"plain\" " US " NIL NIL \"7bit\" 0 0 NIL NIL NIL NIL)"},
+    {"empty", "", NOENV, "(\"TEXT\" \"PLAIN\" " US " NIL NIL \"7BIT\" 0 0 NIL NIL NIL NIL)"},
     {"plain",
      "Date: Tue, 24 Nov 2026 10:00:00 +0700\r\nFrom: Ann <a@b.c>\r\nTo: d@e.f, g: h@i;\r\nSubject: x "
      "\"y\"\r\n"
@@ -25,15 +25,15 @@ static const struct row rows[] = {
      "((\"Ann\" NIL \"a\" \"b.c\")) ((NIL NIL \"d\" \"e.f\")(NIL NIL \"g\" NIL)(NIL NIL \"h\" \"i\")(NIL NIL "
      "NIL NIL)) "
      "NIL NIL NIL \"<1@b.c>\")",
-     "(\"text\" \"plain\" " US " NIL NIL \"7bit\" 12 2 NIL NIL NIL NIL)"},
+     "(\"TEXT\" \"PLAIN\" " US " NIL NIL \"7BIT\" 12 2 NIL NIL NIL NIL)"},
     {"empty fields", "Subject:\r\nSender: \r\nFrom: a@b\r\nCc:\r\n\r\n",
      "(NIL \"\" ((NIL NIL \"a\" \"b\")) ((NIL NIL \"a\" \"b\")) ((NIL NIL \"a\" \"b\")) NIL NIL NIL NIL NIL)",
-     "(\"text\" \"plain\" " US " NIL NIL \"7bit\" 0 0 NIL NIL NIL NIL)"},
+     "(\"TEXT\" \"PLAIN\" " US " NIL NIL \"7BIT\" 0 0 NIL NIL NIL NIL)"},
     {"raw bytes and words", "Subject: Vi\xe1\xbb\x87t\r\nFrom: =?utf-8?Q?A?= <a@b>\r\n\r\n",
      "(NIL {6}\r\nVi\xe1\xbb\x87t ((\"=?utf-8?Q?A?=\" NIL \"a\" \"b\")) ((\"=?utf-8?Q?A?=\" NIL \"a\" "
      "\"b\")) "
      "((\"=?utf-8?Q?A?=\" NIL \"a\" \"b\")) NIL NIL NIL NIL NIL)",
-     "(\"text\" \"plain\" " US " NIL NIL \"7bit\" 0 0 NIL NIL NIL NIL)"},
+     "(\"TEXT\" \"PLAIN\" " US " NIL NIL \"7BIT\" 0 0 NIL NIL NIL NIL)"},
     {"mixed",
      "Content-Type: multipart/mixed; boundary=\"b b\"\r\n\r\npreamble\r\n--b b\r\n"
      "Content-Type: TEXT/html; charset=utf-8\r\nContent-Transfer-Encoding: Base64\r\n\r\nYQ==\r\n--b b  \r\n"
@@ -41,68 +41,68 @@ static const struct row rows[] = {
      "filename=a.png\r\n"
      "Content-Language: vi, en\r\n\r\nxx\r\n--b b--\r\nepilogue\r\n",
      NOENV,
-     "((\"text\" \"html\" (\"charset\" \"utf-8\") NIL NIL \"base64\" 4 1 NIL NIL NIL NIL)"
-     "(\"image\" \"png\" (\"name\" \"a.png\") \"<i@d>\" NIL \"7bit\" 2 NIL (\"inline\" (\"filename\" "
+     "((\"TEXT\" \"HTML\" (\"charset\" \"utf-8\") NIL NIL \"BASE64\" 4 1 NIL NIL NIL NIL)"
+     "(\"IMAGE\" \"PNG\" (\"name\" \"a.png\") \"<i@d>\" NIL \"7BIT\" 2 NIL (\"inline\" (\"filename\" "
      "\"a.png\")) "
-     "(\"vi\" \"en\") NIL) \"mixed\" (\"boundary\" \"b b\") NIL NIL NIL)"},
+     "(\"vi\" \"en\") NIL) \"MIXED\" (\"boundary\" \"b b\") NIL NIL NIL)"},
     {"no closing line", "Content-Type: multipart/mixed; boundary=b\n\n--b\n\none\n--b\n\ntwo\n", NOENV,
-     "((\"text\" \"plain\" " US " NIL NIL \"7bit\" 3 1 NIL NIL NIL NIL)(\"text\" \"plain\" " US
-     " NIL NIL \"7bit\" 4 1 NIL NIL NIL NIL) \"mixed\" (\"boundary\" \"b\") NIL NIL NIL)"},
+     "((\"TEXT\" \"PLAIN\" " US " NIL NIL \"7BIT\" 3 1 NIL NIL NIL NIL)(\"TEXT\" \"PLAIN\" " US
+     " NIL NIL \"7BIT\" 4 1 NIL NIL NIL NIL) \"MIXED\" (\"boundary\" \"b\") NIL NIL NIL)"},
     {"no part", "Content-Type: multipart/mixed; boundary=b\r\n\r\nno part\r\n", NOENV,
-     "(\"text\" \"plain\" " US " NIL NIL \"7bit\" 9 1 NIL NIL NIL NIL)"},
+     "(\"TEXT\" \"PLAIN\" " US " NIL NIL \"7BIT\" 9 1 NIL NIL NIL NIL)"},
     {"no boundary", "Content-Type: multipart/mixed\r\n\r\n--b\r\n", NOENV,
-     "(\"text\" \"plain\" " US " NIL NIL \"7bit\" 5 1 NIL NIL NIL NIL)"},
+     "(\"TEXT\" \"PLAIN\" " US " NIL NIL \"7BIT\" 5 1 NIL NIL NIL NIL)"},
     {"a message inside",
      "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: "
      "in\r\n\r\n"
      "a\r\nb\r\n--b--\r\n",
      NOENV,
-     "((\"message\" \"rfc822\" NIL NIL NIL \"7bit\" 19 (NIL \"in\" NIL NIL NIL NIL NIL NIL NIL NIL) "
-     "(\"text\" \"plain\" " US
-     " NIL NIL \"7bit\" 4 2 NIL NIL NIL NIL) 4 NIL NIL NIL NIL) \"mixed\" (\"boundary\" \"b\") NIL NIL NIL)"},
+     "((\"MESSAGE\" \"RFC822\" NIL NIL NIL \"7BIT\" 19 (NIL \"in\" NIL NIL NIL NIL NIL NIL NIL NIL) "
+     "(\"TEXT\" \"PLAIN\" " US
+     " NIL NIL \"7BIT\" 4 2 NIL NIL NIL NIL) 4 NIL NIL NIL NIL) \"MIXED\" (\"boundary\" \"b\") NIL NIL NIL)"},
     {"digest",
      "Content-Type: multipart/digest; boundary=b\r\n\r\n--b\r\n\r\nSubject: d\r\n\r\nx\r\n--b--\r\n", NOENV,
-     "((\"message\" \"rfc822\" NIL NIL NIL \"7bit\" 15 (NIL \"d\" NIL NIL NIL NIL NIL NIL NIL NIL) (\"text\" "
-     "\"plain\" " US " NIL NIL \"7bit\" 1 1 NIL NIL NIL NIL) 3 NIL NIL NIL NIL) \"digest\" (\"boundary\" "
+     "((\"MESSAGE\" \"RFC822\" NIL NIL NIL \"7BIT\" 15 (NIL \"d\" NIL NIL NIL NIL NIL NIL NIL NIL) (\"TEXT\" "
+     "\"PLAIN\" " US " NIL NIL \"7BIT\" 1 1 NIL NIL NIL NIL) 3 NIL NIL NIL NIL) \"DIGEST\" (\"boundary\" "
      "\"b\") NIL NIL NIL)"},
     {"outer closes inner",
      "Content-Type: multipart/mixed; boundary=o\r\n\r\n--o\r\nContent-Type: multipart/alternative; "
      "boundary=oo\r\n\r\n"
      "--oo\r\n\r\nx\r\n--o--\r\n",
      NOENV,
-     "(((\"text\" \"plain\" " US
-     " NIL NIL \"7bit\" 1 1 NIL NIL NIL NIL) \"alternative\" (\"boundary\" \"oo\") NIL NIL NIL) "
-     "\"mixed\" (\"boundary\" \"o\") NIL NIL NIL)"},
+     "(((\"TEXT\" \"PLAIN\" " US
+     " NIL NIL \"7BIT\" 1 1 NIL NIL NIL NIL) \"ALTERNATIVE\" (\"boundary\" \"oo\") NIL NIL NIL) "
+     "\"MIXED\" (\"boundary\" \"o\") NIL NIL NIL)"},
     {"blank line missing", "Subject: s\r\nHello there\r\nbye\r\n\r\nx\r\n",
      "(NIL \"s\" NIL NIL NIL NIL NIL NIL NIL NIL)",
-     "(\"text\" \"plain\" " US " NIL NIL \"7bit\" 23 4 NIL NIL NIL NIL)"},
+     "(\"TEXT\" \"PLAIN\" " US " NIL NIL \"7BIT\" 23 4 NIL NIL NIL NIL)"},
     {"broken fold", "Subject: s\r\nmore of it\r\nFrom: a@b\r\n\r\nx\r\n",
      "(NIL \"s\" ((NIL NIL \"a\" \"b\")) ((NIL NIL \"a\" \"b\")) ((NIL NIL \"a\" \"b\")) NIL NIL NIL NIL "
      "NIL)",
-     "(\"text\" \"plain\" " US " NIL NIL \"7bit\" 3 1 NIL NIL NIL NIL)"},
+     "(\"TEXT\" \"PLAIN\" " US " NIL NIL \"7BIT\" 3 1 NIL NIL NIL NIL)"},
     {"boundary right behind the header",
      "Content-Type: multipart/mixed; boundary=b\r\n--b\r\nContent-Type: text/x\r\n\r\nq\r\n--b--", NOENV,
-     "((\"text\" \"x\" " US
-     " NIL NIL \"7bit\" 1 1 NIL NIL NIL NIL) \"mixed\" (\"boundary\" \"b\") NIL NIL NIL)"},
+     "((\"TEXT\" \"X\" " US
+     " NIL NIL \"7BIT\" 1 1 NIL NIL NIL NIL) \"MIXED\" (\"boundary\" \"b\") NIL NIL NIL)"},
     {"preamble right behind the header",
      "Content-Type: multipart/mixed; boundary=b\r\nSome text.\r\n--b\r\nContent-Type: "
      "text/x\r\n\r\nq\r\n--b--",
      NOENV,
-     "((\"text\" \"x\" " US
-     " NIL NIL \"7bit\" 1 1 NIL NIL NIL NIL) \"mixed\" (\"boundary\" \"b\") NIL NIL NIL)"},
+     "((\"TEXT\" \"X\" " US
+     " NIL NIL \"7BIT\" 1 1 NIL NIL NIL NIL) \"MIXED\" (\"boundary\" \"b\") NIL NIL NIL)"},
     {"boundary inside a header",
      "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/x\r\n--b--", NOENV,
-     "((\"text\" \"x\" " US
-     " NIL NIL \"7bit\" 0 0 NIL NIL NIL NIL) \"mixed\" (\"boundary\" \"b\") NIL NIL NIL)"},
+     "((\"TEXT\" \"X\" " US
+     " NIL NIL \"7BIT\" 0 0 NIL NIL NIL NIL) \"MIXED\" (\"boundary\" \"b\") NIL NIL NIL)"},
     {"extended name", "Content-Disposition: attachment; filename*0*=utf-8''a%20; filename*1=\"b c\"\r\n\r\n",
      NOENV,
-     "(\"text\" \"plain\" " US
-     " NIL NIL \"7bit\" 0 0 NIL (\"attachment\" (\"filename*\" \"utf-8''a%20b%20c\")) NIL NIL)"},
+     "(\"TEXT\" \"PLAIN\" " US
+     " NIL NIL \"7BIT\" 0 0 NIL (\"attachment\" (\"filename*\" \"utf-8''a%20b%20c\")) NIL NIL)"},
     {"no address", "To: Some people\r\nCc: root\r\n\r\n",
      "(NIL NIL NIL NIL NIL ((\"Some people\" NIL \"\" \"\")) ((NIL NIL \"root\" \"\")) NIL NIL NIL)",
-     "(\"text\" \"plain\" " US " NIL NIL \"7bit\" 0 0 NIL NIL NIL NIL)"},
+     "(\"TEXT\" \"PLAIN\" " US " NIL NIL \"7BIT\" 0 0 NIL NIL NIL NIL)"},
     {"unterminated text", "A: b\r\n\r\nx\r\ny", NOENV,
-     "(\"text\" \"plain\" " US " NIL NIL \"7bit\" 4 2 NIL NIL NIL NIL)"},
+     "(\"TEXT\" \"PLAIN\" " US " NIL NIL \"7BIT\" 4 2 NIL NIL NIL NIL)"},
 };
 
 static void check_row(const struct row *r, struct span record)
