@@ -52,3 +52,11 @@ tests_unit_test_web_html_SOURCES = tests/unit/test_web_html.c
 tests_unit_test_web_html_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_web_html_LDADD = webmail-cgi/libhtml.a common/libbase.a $(CMOCKA_LIBS)
 endif
+
+if HAVE_CMOCKA
+check_PROGRAMS += tests/unit/test_web
+TESTS += tests/unit/test_web
+tests_unit_test_web_SOURCES = tests/unit/test_web.c
+tests_unit_test_web_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_web_LDADD = $(WEB_LIBS) $(CMOCKA_LIBS)
+endif

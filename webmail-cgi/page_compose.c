@@ -120,7 +120,7 @@ static enum err_code put_form(struct web *w, const struct compose *c)
     put_line(w, "subject", T_SUBJECT, c->subject);
     PUT(p,
         "<p class=\"line\"><label for=\"body\" class=\"vh\">%t</label><textarea id=\"body\" name=\"body\" "
-        "rows=\"18\" "
+        "rows=\"14\" "
         "spellcheck=\"true\">\n%h</textarea></p>\n",
         T_BODY, c->body);
     enum err_code code = put_kept(w, c);

@@ -84,21 +84,23 @@
 
   var text = function () { return ['to', 'cc', 'bcc', 'subject', 'body'].map(function (n) { return $('#' + n).value; }).join('\n'); };
   saved = text();
-  var leaving = false;
+  var leaving = false, saving = null, waiting = null;
   setInterval(function () {
-    if (leaving || text() === saved || $('#files').files.length || $('[name=keep]')) return;
+    if (leaving || saving || text() === saved || $('#files').files.length || $('[name=keep]')) return;
     var now = text(), b = new FormData(form);
     b.set('op', 'save'); b.set('js', '1'); b.delete('files');
-    fetch('/compose', { method: 'POST', body: b, credentials: 'same-origin' }).then(function (r) { return r.ok ? r.json() : null; })
+    saving = fetch('/compose', { method: 'POST', body: b, credentials: 'same-origin' }).then(function (r) { return r.ok ? r.json() : null; })
       .then(function (a) {
-        if (!a || leaving) return;
+        if (!a) return;
         form.elements.sf.value = decodeURIComponent(a.sf); form.elements.su.value = a.su;
         form.elements.sv.value = a.sv; form.elements.sd.value = 1;
         saved = now; state.textContent = d.body.dataset.saved;
-      }).catch(function () { /* tried again at the next turn */ });
+      }).catch(function () { /* tried again at the next turn */ })
+      .then(function () { saving = null; if (waiting) form.requestSubmit(waiting); });
   }, 20000);
 
   form.addEventListener('submit', function (e) {
+    if (saving) { waiting = e.submitter; e.preventDefault(); return; } /* the form must know the newest draft */
     leaving = true;
     var by = e.submitter, files = $('#files').files;
     if (!by || !files.length || !window.XMLHttpRequest) return;
