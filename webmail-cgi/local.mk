@@ -1,3 +1,4 @@
+dist_man_MANS += doc/webmail-cgi.8
 # The HTML re-serialiser stands alone: it needs libbase only.
 noinst_LIBRARIES += webmail-cgi/libhtml.a
 webmail_cgi_libhtml_a_SOURCES = \
@@ -21,7 +22,7 @@ webmail_cgi_libweb_a_SOURCES = \
 	webmail-cgi/page_msg.c webmail-cgi/page_part.c \
 	webmail-cgi/compose.h webmail-cgi/compose_start.c webmail-cgi/compose_send.c webmail-cgi/page_compose.c \
 	webmail-cgi/page_folders.c webmail-cgi/page_people.c
-EXTRA_DIST += conf/lighttpd.conf.in tests/e2e/webmail.mjs tests/e2e/package.json tests/e2e/package-lock.json tests/e2e/.npmrc
+EXTRA_DIST += conf/lighttpd.conf.in tests/e2e/test_webmail.py tests/e2e/html.mjs tests/e2e/webmail.mjs tests/e2e/package.json tests/e2e/package-lock.json tests/e2e/.npmrc
 EXTRA_DIST += webmail-cgi/static/app.css webmail-cgi/static/app.js
 WEB_LIBS = webmail-cgi/libweb.a webmail-cgi/libhtml.a common/libmime.a common/libbase.a $(SODIUM_LIBS) $(IDN2_LIBS)
 

@@ -114,3 +114,19 @@ def drop_raw(html):
 
 def words(text):
     return text.split()
+
+
+def test_chromium_runs_and_loads_nothing(results, tmp_path):
+    chromium = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+    if not os.path.exists(chromium) or not os.path.isdir(os.path.join(HERE, "node_modules", "playwright-core")):
+        pytest.skip("no Chromium or playwright-core")
+    named, out = results
+    path = tmp_path / "cases.json"
+    # one that does load, so that a browser which sees nothing cannot pass
+    cases = [[name, html.decode()] for (name, _), (html, _, _) in zip(named, out)]
+    path.write_text(json.dumps([["canary", '<img src="https://canary.example/1">']] + cases))
+    ran = subprocess.run(["node", os.path.join(HERE, "html.mjs"), str(path)], stdout=subprocess.PIPE, check=True, timeout=300)
+    said = json.loads(ran.stdout)
+    assert said["cases"] == len(cases) + 1
+    assert said["bad"].pop("canary")
+    assert said["bad"] == {}
