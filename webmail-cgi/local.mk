@@ -36,15 +36,15 @@ tests_lib_html_filter_SOURCES = tests/lib/html_filter.c
 tests_lib_html_filter_LDADD = webmail-cgi/libhtml.a common/libbase.a
 EXTRA_DIST += tests/lib/html_check.py tests/e2e/test_html_corpus.py tests/fuzz/seeds/html
 
-tests_fuzz_fuzz_html_SOURCES = tests/fuzz/fuzz_html.c
-tests_fuzz_fuzz_html_LDADD = webmail-cgi/libhtml.a common/libbase.a
-if FUZZING
-tests_fuzz_fuzz_html_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LINK)
-else
-tests_fuzz_fuzz_html_SOURCES += tests/fuzz/standalone.c
-TESTS += tests/fuzz/html_seeds.sh
-endif
-EXTRA_DIST += tests/fuzz/html_seeds.sh
+tests_fuzz_fuzz_html_SOURCES = tests/fuzz/fuzz_html.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_html_LDADD = webmail-cgi/libhtml.a common/libbase.a $(FUZZ_LINK)
+FUZZ_TARGETS += html
+
+check_PROGRAMS += tests/fuzz/fuzz_web
+tests_fuzz_fuzz_web_SOURCES = tests/fuzz/fuzz_web.c tests/lib/web_people.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_web_LDADD = $(WEB_LIBS) $(FUZZ_LINK)
+FUZZ_TARGETS += web
+EXTRA_DIST += tests/fuzz/seeds/web
 
 if HAVE_CMOCKA
 check_PROGRAMS += tests/unit/test_web_html

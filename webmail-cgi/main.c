@@ -126,6 +126,7 @@ static enum err_code serve(struct web *w)
 {
     bool other = false;
     const struct route *r = find_route(&w->req, &other);
+    w->lost = r == NULL;
     if (!r)
         return other ? ERR_SYNTAX : ERR_MISSING;
     enum err_code code = resume(w);

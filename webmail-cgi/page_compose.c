@@ -55,9 +55,12 @@ static enum err_code put_kept(struct web *w, const struct compose *c)
     enum err_code code = web_select(w, c->source_folder, c->source_validity, &box);
     if (code == ERR_OK)
         code = web_message(w, c->source_uid, &m);
-    if (code != ERR_OK)
-        return code == ERR_MISSING ? ERR_OK
-                                   : code; /* the draft was deleted elsewhere: the text is still here */
+    if (code !=
+        ERR_OK) { /* the typed text matters more: the ticks ride along unseen until the mailbox is back */
+        for (size_t i = 0; code != ERR_MISSING && i < c->keep_count; i++)
+            web_hidden(w, "keep", c->keep[i]);
+        return code == ERR_MISSING || c->error >= 0 ? ERR_OK : code;
+    }
     web_view(m.root, true, &v);
     for (size_t i = 0; i < v.related_count && v.file_count < WEB_FILES_LIMIT; i++)
         v.files[v.file_count++] = v.related[i];
@@ -163,6 +166,20 @@ static void add_person(struct web *w, struct compose *c, struct span who)
     buf_free(&b);
 }
 
+/* Nothing was sent or saved, and nothing typed is lost: the form again, with the reason. */
+static enum err_code not_done(struct web *w, struct compose *c, enum err_code code, int error)
+{
+    if (w->expired)
+        return code;
+    c->error = code == ERR_MISSING ? T_ERR_FILES : error;
+    if (code == ERR_MISSING) {
+        c->source_uid = 0;
+        c->source_is_draft = false;
+    }
+    w->page.status = 503;
+    return put_form(w, c);
+}
+
 /* Files chosen together with a button that shows the form again are kept in the draft. */
 static enum err_code keep_uploads(struct web *w, struct compose *c)
 {
@@ -203,23 +220,19 @@ static enum err_code op_send(struct web *w, struct compose *c)
         w->page.status = 422;
         return again(w, c);
     }
-    if (code == ERR_OK)
-        web_redirect(w, web_url(w, "/list?f=%u&done=%u",
-                                c->answered_folder.n ? c->answered_folder : SPAN("INBOX"),
-                                copy_kept ? SPAN("sent") : SPAN("nocopy")));
-    return code;
+    if (code != ERR_OK)
+        return not_done(w, c, code, T_ERR_SEND_RETRY);
+    web_redirect(w,
+                 web_url(w, "/list?f=%u&done=%u", c->answered_folder.n ? c->answered_folder : SPAN("INBOX"),
+                         copy_kept ? SPAN("sent") : SPAN("nocopy")));
+    return ERR_OK;
 }
 
 static enum err_code op_save(struct web *w, struct compose *c)
 {
     enum err_code code = compose_save(w, c);
-    if (code != ERR_OK && !w->expired) {
-        c->error = T_ERR_SAVE;
-        w->page.status = 503;
-        return put_form(w, c);
-    }
     if (code != ERR_OK)
-        return code;
+        return not_done(w, c, code, T_ERR_SAVE);
     if (request_form_num(&w->req, "js")) {
         page_head(&w->page, "Content-Type", SPAN("application/json"));
         PUT(&w->page, "{\"su\":%U,\"sv\":%U,\"sf\":\"%u\"}", (uint64_t)c->source_uid,
@@ -260,7 +273,8 @@ enum err_code page_compose_post(struct web *w)
     compose_read(w, &c);
     enum err_code code = web_folders(w);
     if (code != ERR_OK)
-        return code;
+        return not_done(w, &c, code,
+                        span_eq(request_form(&w->req, "op"), SPAN("send")) ? T_ERR_SEND_RETRY : T_ERR_SAVE);
     if (w->req.too_big)
         return too_big(w, &c);
     if (w->req.cut)

@@ -24,8 +24,9 @@ static void language_link(struct web *w)
 {
     struct page *p = &w->page;
     enum lang other = p->lang == LANG_EN ? LANG_VI : LANG_EN;
+    struct span path = w->req.post || w->lost ? SPAN("/") : w->req.path;
     PUT(p, "<a class=\"lang\" lang=\"%s\" hreflang=\"%s\" href=\"%h?lang=%s", lang_code(other),
-        lang_code(other), w->req.post ? SPAN("/") : w->req.path, lang_code(other));
+        lang_code(other), path, lang_code(other));
     for (size_t i = 0; !w->req.post && i < w->req.query_count && i < 20; i++)
         if (!span_eq(w->req.query[i].name, SPAN("lang")) && !span_eq(w->req.query[i].name, SPAN("done")))
             PUT(p, "&amp;%u=%u", w->req.query[i].name, w->req.query[i].value);

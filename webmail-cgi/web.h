@@ -30,6 +30,7 @@ struct web {
     struct user_session session;
     bool logged_in;
     bool expired;  /* the token was refused: the answer is the login page */
+    bool lost;     /* the path is none of ours: it is not repeated on the page */
     bool streamed; /* the handler has sent its answer itself */
     char csrf[WEB_CSRF_TEXT];
     struct imap *imap;
