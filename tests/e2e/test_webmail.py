@@ -150,3 +150,37 @@ def test_list_page_is_light(base):
         assert status == 200 and "max-age" in headers["Cache-Control"]
         total += len(gzip.compress(body))
     assert total <= 60 * 1024, total
+
+
+def multipart(fields, name, data):
+    mark = secrets.token_hex(12)
+    parts = [f'--{mark}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n'.encode() for k, v in fields.items()]
+    parts.append(f'--{mark}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'.encode() + data + b"\r\n")
+    return b"".join(parts) + f"--{mark}--\r\n".encode(), f"multipart/form-data; boundary={mark}"
+
+
+def test_too_big_a_file_costs_no_text(base):
+    b = Browser(base)
+    b.login()
+    token = csrf(b.ask("/compose")[2])
+    body, kind = multipart({"csrf": token, "op": "send", "to": "binh@gialai.example", "body": "giữ chữ này"}, "to.bin",
+                           bytes(36 << 20))
+    r = urllib.request.Request(b.base + "/compose", body, {"Content-Type": kind})
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        b.opener.open(r, timeout=60)
+    assert refused.value.code == 413
+    page = refused.value.read().decode()
+    assert "giữ chữ này</textarea>" in page and "35 MB" in page and 'role="alert"' in page
+
+
+def test_refused_recipient_is_named_and_nothing_is_lost(base):
+    b = Browser(base)
+    b.login()
+    token = csrf(b.ask("/compose")[2])
+    form = {"csrf": token, "op": "send", "to": "khong-co-ai@gialai.example", "subject": "x", "body": "giữ chữ này"}
+    status, _, page = b.ask("/compose", form)
+    assert status == 422
+    assert "khong-co-ai@gialai.example" in page.decode().split('role="alert"')[1].split("</p>")[0]
+    assert "giữ chữ này</textarea>" in page.decode()
+    status, _, page = b.ask("/compose", dict(form, to=""))
+    assert status == 422 and 'role="alert"' in page.decode()
