@@ -1,0 +1,261 @@
+/* The delivery worker: leases a queue entry, asks the directory who stands behind its groups, and files
+ * slices in ascending order of account. The hard problem is to give each account exactly one copy whatever
+ * dies when: the entry's own accounts and the groups' members are merged into one ascending order, the cursor
+ * is recorded with each slice in one transaction, and whoever leases the entry next starts after it. */
+#include "smtpd/delivery.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { LEASE_MS = 60000, LOOK_MS = 30000, RETRY_MS = 1000, BACKOFF_S = 5, BACKOFF_MOST_S = 3600 };
+
+struct delivery {
+    struct worker *w;
+    struct store *store;
+    struct directory *directory;
+    struct ticket *ticket;
+    struct loop_timer *timer;
+    bool busy, stopping;
+
+    /* the leased entry */
+    uint64_t queue_id;
+    struct trace_id trace;
+    uint32_t attempts;
+    int64_t queued_us;
+    struct uuid cursor;
+    struct store_target *direct; /* accounts, ascending; their addresses are in addresses */
+    size_t direct_count;
+    struct uuid *groups;
+    size_t group_count;
+    struct buf addresses;
+    uint64_t filed;
+
+    /* the slice under way */
+    struct store_target slice[STORE_SLICE];
+    size_t slice_count;
+    bool last;
+};
+
+static void lease(struct delivery *d);
+static void next_slice(struct delivery *d);
+
+static void clear(struct delivery *d)
+{
+    free(d->direct);
+    free(d->groups);
+    buf_free(&d->addresses);
+    d->direct = NULL;
+    d->groups = NULL;
+    d->direct_count = d->group_count = 0;
+    d->filed = 0;
+}
+
+/* Done with the entry; on to the next. */
+static void entry_over(struct delivery *d)
+{
+    clear(d);
+    d->busy = false;
+    if (d->stopping)
+        worker_done(d->w);
+    else
+        lease(d);
+}
+
+static void deferred(void *session, enum err_code code)
+{
+    struct delivery *d = session;
+    if (code != ERR_OK) /* the lease ends by itself then */
+        log_event(LOG_WARN, NULL, "delivery.defer.failed", F_STR("trace", d->trace.text),
+                  F_STR("code", err_name(code)));
+    entry_over(d);
+}
+
+static void defer(struct delivery *d, int64_t wait_s, const char *reason)
+{
+    log_event(LOG_INFO, NULL, "delivery.deferred", F_STR("trace", d->trace.text),
+              F_UINT("queue", d->queue_id), F_UINT("attempts", d->attempts), F_INT("wait_s", wait_s),
+              F_STR("reason", reason));
+    store_defer(d->store, d->queue_id, clock_wall_us() + wait_s * 1000000, span_str(reason), d->ticket,
+                deferred);
+}
+
+static void back_off(struct delivery *d, const char *reason)
+{
+    int64_t wait_s = BACKOFF_S;
+    for (uint32_t i = 0; i < d->attempts && wait_s < BACKOFF_MOST_S; i++)
+        wait_s *= 2;
+    defer(d, wait_s < BACKOFF_MOST_S ? wait_s : BACKOFF_MOST_S, reason);
+}
+
+static void sliced(void *session, enum err_code code)
+{
+    struct delivery *d = session;
+    if (code == ERR_STATE) { /* another worker has it */
+        log_event(LOG_WARN, NULL, "delivery.lease.lost", F_STR("trace", d->trace.text),
+                  F_UINT("queue", d->queue_id));
+        entry_over(d);
+        return;
+    }
+    if (code != ERR_OK) {
+        back_off(d, code == ERR_LIMIT ? "mailbox full" : err_name(code));
+        return;
+    }
+    d->filed += d->slice_count;
+    if (d->last) {
+        log_event(LOG_INFO, NULL, "delivery.finished", F_STR("trace", d->trace.text),
+                  F_UINT("accounts", d->filed), F_INT("ms", (clock_wall_us() - d->queued_us) / 1000));
+        entry_over(d);
+    } else if (d->stopping) {
+        defer(d, 0, "worker stops");
+    } else {
+        next_slice(d);
+    }
+}
+
+/* Merge a page of members with the entry's own accounts, both ascending and after the cursor, up to a slice.
+ * An own account beyond the page's last member waits for the next page, when there is one. */
+static void merge(struct delivery *d, const struct dir_member *v, size_t count, bool more)
+{
+    size_t i = 0, k = 0;
+    while (k < d->direct_count && uuid_cmp(&d->direct[k].id, &d->cursor) <= 0)
+        k++;
+    d->slice_count = 0;
+    while (d->slice_count < STORE_SLICE && (i < count || (k < d->direct_count && !more))) {
+        int order = i == count ? 1 : k == d->direct_count ? -1 : uuid_cmp(&v[i].id, &d->direct[k].id);
+        struct store_target *t = &d->slice[d->slice_count++];
+        if (order >= 0) {
+            *t = d->direct[k++];
+            i += order == 0;
+        } else {
+            *t = (struct store_target){.kind = STORE_TO_ACCOUNT,
+                                       .id = v[i].id,
+                                       .address = v[i].address,
+                                       .quota_bytes = v[i].quota_bytes};
+            i++;
+        }
+    }
+    d->last = !more && i == count && k == d->direct_count;
+    if (d->slice_count)
+        d->cursor = d->slice[d->slice_count - 1].id;
+}
+
+static void page(void *session, enum err_code code, const struct dir_member *v, size_t count, bool more)
+{
+    struct delivery *d = session;
+    if (code == ERR_MISSING) { /* the groups are gone; what was named itself is still filed */
+        log_event(LOG_WARN, NULL, "delivery.group.missing", F_STR("trace", d->trace.text));
+        count = 0;
+        more = false;
+    } else if (code != ERR_OK) {
+        back_off(d, "directory cannot be asked");
+        return;
+    }
+    merge(d, v, count, more && count);
+    struct store_slice slice = {.queue_id = d->queue_id,
+                                .to = d->slice,
+                                .to_count = d->slice_count,
+                                .cursor = d->cursor,
+                                .finished = d->last};
+    store_slice(d->store, &slice, d->ticket, sliced);
+}
+
+static void next_slice(struct delivery *d)
+{
+    if (d->group_count)
+        directory_members(d->directory, d->groups, d->group_count, &d->cursor, STORE_SLICE, d->ticket, page);
+    else
+        page(d, ERR_OK, NULL, 0, false);
+}
+
+static int by_id(const void *a, const void *b)
+{
+    const struct store_target *x = a, *y = b;
+    return uuid_cmp(&x->id, &y->id);
+}
+
+static void copy_targets(struct delivery *d, const struct store_queued *e)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < e->to_count; i++)
+        bytes += e->to[i].address.n;
+    buf_init(&d->addresses, bytes + 1);
+    char *at = buf_reserve(&d->addresses, bytes + 1);
+    d->direct = xcalloc(e->to_count + 1, sizeof *d->direct);
+    d->groups = xcalloc(e->to_count + 1, sizeof *d->groups);
+    for (size_t i = 0; i < e->to_count; i++) {
+        const struct store_target *t = &e->to[i];
+        if (t->kind == STORE_TO_GROUP) {
+            d->groups[d->group_count++] = t->id;
+            continue;
+        }
+        struct store_target *own = &d->direct[d->direct_count++];
+        *own = *t;
+        own->address = span_of(at, t->address.n);
+        if (t->address.n)
+            memcpy(at, t->address.p, t->address.n);
+        at += t->address.n;
+    }
+    qsort(d->direct, d->direct_count, sizeof *d->direct, by_id);
+    size_t n = 0;
+    for (size_t i = 0; i < d->direct_count; i++)
+        if (n == 0 || by_id(&d->direct[n - 1], &d->direct[i]) != 0)
+            d->direct[n++] = d->direct[i];
+    d->direct_count = n;
+}
+
+static void leased(void *session, enum err_code code, const struct store_queued *e)
+{
+    struct delivery *d = session;
+    if (code != ERR_OK) {
+        d->busy = false;
+        if (d->stopping)
+            worker_done(d->w);
+        else
+            loop_timer_start(d->timer, code == ERR_MISSING ? LOOK_MS : RETRY_MS);
+        return;
+    }
+    d->queue_id = e->queue_id;
+    d->trace = e->trace;
+    d->attempts = e->attempts;
+    d->queued_us = e->queued_us;
+    d->cursor = e->cursor;
+    copy_targets(d, e);
+    next_slice(d);
+}
+
+static void lease(struct delivery *d)
+{
+    if (d->busy || d->stopping)
+        return;
+    d->busy = true;
+    loop_timer_stop(d->timer);
+    store_lease(d->store, LEASE_MS, d->ticket, leased);
+}
+
+static void look(void *arg)
+{
+    lease(arg);
+}
+
+void *delivery_worker_start(struct worker *w)
+{
+    struct delivery *d = xcalloc(1, sizeof *d);
+    d->w = w;
+    d->store = store_new_worker(w, STORE_RELAY);
+    d->directory = directory_new_worker(w);
+    d->ticket = ticket_new(d);
+    d->timer = loop_timer_new(worker_loop(w), look, d);
+    buf_init(&d->addresses, 0);
+    store_queue_event(d->store, look, d);
+    loop_timer_start(d->timer, 10);
+    return d;
+}
+
+void delivery_worker_stop(void *arg)
+{
+    struct delivery *d = arg;
+    d->stopping = true;
+    if (!d->busy)
+        worker_done(d->w);
+}

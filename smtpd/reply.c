@@ -1,0 +1,36 @@
+/* Replies (RFC 5321 4.2, RFC 2034), and the table that turns outcomes into them: the only place where an
+ * outcome becomes a number. */
+#include "smtpd/core_int.h"
+#include <stdio.h>
+
+enum step reply(struct smtp_core *p, struct buf *out, int code, const char *enhanced, const char *fmt, ...)
+{
+    char text[480];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    if (code >= 500)
+        p->errors++;
+    if (!buf_addf(out, "%d %s%s%s\r\n", code, enhanced, *enhanced ? " " : "", text))
+        return STEP_CLOSE;
+    return STEP_AGAIN;
+}
+
+enum step reply_err(struct smtp_core *p, struct buf *out, enum err_code code)
+{
+    static const struct {
+        int code;
+        const char *enhanced, *text;
+    } table[] = {
+        [ERR_OK] = {250, "2.0.0", "Ok"},
+        [ERR_SYNTAX] = {550, "5.6.0", "Message holds a bare CR, a bare LF or NUL"},
+        [ERR_STATE] = {554, "5.4.6", "Too many Received fields: the message goes round in a loop"},
+        [ERR_LIMIT] = {552, "5.3.4", "Message is larger than this system takes"},
+        [ERR_DENIED] = {550, "5.7.1", "Not permitted"},
+        [ERR_MISSING] = {550, "5.1.1", "No such recipient here"},
+        [ERR_RETRY] = {451, "4.3.0", "Cannot do this now, try again later"},
+        [ERR_BUG] = {451, "4.3.0", "Internal error, try again later"},
+    };
+    return reply(p, out, table[code].code, table[code].enhanced, "%s", table[code].text);
+}
