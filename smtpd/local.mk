@@ -5,3 +5,16 @@ smtpd_libsmtp_a_SOURCES = \
 	smtpd/head.c smtpd/head.h smtpd/intake.c smtpd/intake.h smtpd/path.c smtpd/policy.c smtpd/policy.h \
 	smtpd/reply.c smtpd/trace.c smtpd/verb_auth.c smtpd/verb_data.c smtpd/verb_helo.c smtpd/verb_mail.c \
 	smtpd/verb_misc.c smtpd/verb_rcpt.c
+
+# Drives the core over fakes: for its unit tests and its fuzzer.
+SMTP_DRIVE = tests/lib/smtp_drive.h tests/lib/smtp_drive.c tests/lib/fake_backend.h tests/lib/fake_backend.c \
+	tests/lib/fake_content.h tests/lib/fake_content.c
+SMTP_DRIVE_LIBS = smtpd/libsmtp.a common/libmime.a common/libnet.a common/libbase.a $(NET_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS)
+
+if HAVE_CMOCKA
+check_PROGRAMS += tests/unit/test_smtp_core
+TESTS += tests/unit/test_smtp_core
+tests_unit_test_smtp_core_SOURCES = tests/unit/test_smtp_core.c tests/unit/smtp_rows.h $(SMTP_DRIVE)
+tests_unit_test_smtp_core_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_smtp_core_LDADD = $(SMTP_DRIVE_LIBS) $(CMOCKA_LIBS)
+endif

@@ -35,6 +35,7 @@ struct open {
 
 struct mime_parser {
     uint64_t pos;           /* of the next byte */
+    uint64_t prefix;        /* bytes that will stand before all that is fed */
     uint64_t lines;         /* line ends before pos */
     struct buf carry, line; /* the beginning of a line; a whole line that came in pieces */
     bool mid_line;          /* the rest of the line is of no interest */
@@ -149,7 +150,7 @@ void mime_parser_reset(struct mime_parser *p)
     }
     arena_reset(p->kept);
     arena_reset(p->scratch);
-    p->pos = p->lines = 0;
+    p->pos = p->lines = p->prefix = 0;
     p->mid_line = p->prev_blank = p->last_cr = false;
     p->prev_eol = 0;
     p->count = p->depth = 0;
@@ -614,6 +615,25 @@ static void last_line(struct mime_parser *p)
     handle_line(p, buf_span(&p->line));
 }
 
+void mime_parser_prefix(struct mime_parser *p, uint64_t n)
+{
+    p->prefix = n;
+}
+
+/* Move everything behind the prefix, which becomes the beginning of the message's header. */
+static void apply_prefix(struct mime_parser *p)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        struct mime_part *m = &p->parts[i].m;
+        m->header_at += i ? p->prefix : 0;
+        m->header_n += i ? 0 : p->prefix;
+        m->body_at += p->prefix;
+        m->inner_header_at += m->kind == MIME_MESSAGE ? p->prefix : 0;
+    }
+    p->meta.header_n += p->prefix;
+    p->meta.size = p->pos + p->prefix;
+}
+
 struct span mime_parser_finish(struct mime_parser *p)
 {
     last_line(p);
@@ -626,7 +646,7 @@ struct span mime_parser_finish(struct mime_parser *p)
     for (size_t i = 0; i < p->count; i++)
         if (is_attachment(&p->parts[i].m, i == 0))
             p->meta.flags |= MIME_F_ATTACHMENT;
-    p->meta.size = p->pos;
+    apply_prefix(p);
     p->meta.envelope = p->envelope;
     uint16_t shown = p->plain_part != MIME_NO_PART ? p->plain_part : p->html_part;
     p->meta.preview = SPAN("");

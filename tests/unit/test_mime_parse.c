@@ -272,10 +272,42 @@ static void damaged(void **state)
     buf_free(&record);
 }
 
+/* Trace fields named at the end give the record of the message that begins with them. */
+static void prefix(void **state)
+{
+    static const char fields[] = "Return-Path: <a@b>\r\nReceived: from x\r\n\tby y; date\r\n";
+    static const char *const messages[] = {
+        "Subject: x\r\n\r\nbody\r\n",
+        "",
+        "\r\nbody",
+        "body alone\r\nmore\r\n",
+        "Subject: header alone\r\n",
+        "Content-Type: message/rfc822\r\n\r\nSubject: in\r\n\r\nin\r\n",
+        "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n"
+        "Subject: in\r\n\r\nin\r\n--b\r\nContent-Type: text/html\r\n\r\n<p>x\r\n--b--\r\n"};
+    (void)state;
+    for (size_t i = 0; i < sizeof messages / sizeof *messages; i++) {
+        struct buf whole, record;
+        buf_init(&whole, 4096);
+        buf_init(&record, MIME_META_LIMIT);
+        assert_true(buf_add_span(&whole, SPAN(fields)) && buf_add_str(&whole, messages[i]));
+        assert_int_equal(mime_parse(buf_span(&whole), &record), ERR_OK);
+        struct mime_parser *p = mime_parser_new();
+        mime_parser_feed(p, span_str(messages[i]));
+        mime_parser_prefix(p, sizeof fields - 1);
+        struct span got = mime_parser_finish(p);
+        assert_int_equal(got.n, record.n);
+        assert_memory_equal(got.p, record.p, record.n);
+        mime_parser_free(&p);
+        buf_free(&whole);
+        buf_free(&record);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(parse_rows), cmocka_unit_test(numbers),
-                                       cmocka_unit_test(summary), cmocka_unit_test(bounds),
-                                       cmocka_unit_test(damaged)};
+                                       cmocka_unit_test(summary),    cmocka_unit_test(bounds),
+                                       cmocka_unit_test(damaged),    cmocka_unit_test(prefix)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
