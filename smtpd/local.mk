@@ -6,6 +6,10 @@ smtpd_libsmtp_a_SOURCES = \
 	smtpd/reply.c smtpd/trace.c smtpd/verb_auth.c smtpd/verb_data.c smtpd/verb_helo.c smtpd/verb_mail.c \
 	smtpd/verb_misc.c smtpd/verb_rcpt.c
 
+# The workers around it.
+noinst_LIBRARIES += smtpd/libsmtpd.a
+smtpd_libsmtpd_a_SOURCES = smtpd/session.c smtpd/session.h smtpd/delivery.c smtpd/delivery.h smtpd/main.c
+
 # Drives the core over fakes: for its unit tests and its fuzzer.
 SMTP_DRIVE = tests/lib/smtp_drive.h tests/lib/smtp_drive.c tests/lib/fake_backend.h tests/lib/fake_backend.c \
 	tests/lib/fake_content.h tests/lib/fake_content.c
@@ -18,3 +22,9 @@ tests_unit_test_smtp_core_SOURCES = tests/unit/test_smtp_core.c tests/unit/smtp_
 tests_unit_test_smtp_core_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_smtp_core_LDADD = $(SMTP_DRIVE_LIBS) $(CMOCKA_LIBS)
 endif
+
+check_PROGRAMS += tests/fuzz/fuzz_smtp
+tests_fuzz_fuzz_smtp_SOURCES = tests/fuzz/fuzz_smtp.c $(SMTP_DRIVE) $(FUZZ_MAIN)
+tests_fuzz_fuzz_smtp_LDADD = $(SMTP_DRIVE_LIBS) $(FUZZ_LINK)
+FUZZ_TARGETS += smtp
+EXTRA_DIST += tests/fuzz/seeds/smtp tests/fuzz/smtp.dict
