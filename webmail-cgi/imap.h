@@ -13,7 +13,7 @@ enum { IMAP_PATIENCE_MS = 30000, IMAP_ANSWER_LIMIT = 64 << 20, IMAP_DEPTH_LIMIT 
 struct imap;
 
 struct imap_node {
-    enum { IMAP_ATOM, IMAP_STRING, IMAP_NIL, IMAP_LIST } kind;
+    enum imap_kind { IMAP_ATOM, IMAP_STRING, IMAP_NIL, IMAP_LIST } kind;
     struct span s;
     struct imap_node *child, *next;
 };

@@ -45,7 +45,7 @@ struct parser {
     bool bad;
 };
 
-static struct imap_node *node(struct parser *p, int kind, struct span s)
+static struct imap_node *node(struct parser *p, enum imap_kind kind, struct span s)
 {
     struct imap_node *n = arena_alloc(p->a, sizeof *n);
     if (!n) {
