@@ -28,3 +28,11 @@ tests_fuzz_fuzz_smtp_SOURCES = tests/fuzz/fuzz_smtp.c $(SMTP_DRIVE) $(FUZZ_MAIN)
 tests_fuzz_fuzz_smtp_LDADD = $(SMTP_DRIVE_LIBS) $(FUZZ_LINK)
 FUZZ_TARGETS += smtp
 EXTRA_DIST += tests/fuzz/seeds/smtp tests/fuzz/smtp.dict
+dist_man_MANS += doc/smtpd.8
+
+# The core on a port, for dialogues that need neither directory nor store.
+check_PROGRAMS += tests/lib/smtpalone
+tests_lib_smtpalone_SOURCES = tests/lib/smtpalone.c tests/lib/fake_backend.h tests/lib/fake_backend.c tests/lib/fake_content.h tests/lib/fake_content.c
+tests_lib_smtpalone_LDADD = $(SMTP_DRIVE_LIBS)
+TESTS += tests/wire/smtp-alone.py
+EXTRA_DIST += tests/wire/smtp tests/wire/smtp-alone.py

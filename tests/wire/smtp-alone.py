@@ -1,0 +1,153 @@
+#!/usr/bin/python3
+"""Wire dialogues of tests/wire/smtp and the SMTP corpus against the core over fakes (tests/lib/smtpalone). CORPUS
+(default ../shared/corpus beside the source) names the corpus; without it only the dialogues run."""
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+
+TOP = os.environ.get('top_srcdir', os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..'))
+BUILD = os.environ.get('top_builddir', os.path.join(TOP, 'build'))
+CORPUS = os.path.join(os.environ.get('CORPUS', os.path.join(TOP, '../shared/corpus')), 'smtp')
+sys.path.insert(0, os.path.join(TOP, 'tests', 'wire'))
+import run as wire  # noqa: E402
+
+
+class Server:
+    """smtpalone as a child; the messages that it took are in self.taken."""
+
+    def __init__(self, kind):
+        tls = [os.path.join(TOP, 'tests/data/tls/test-%s.pem' % n) for n in ('cert', 'key')]
+        self.p = subprocess.Popen([os.path.join(BUILD, 'tests/lib/smtpalone'), kind] + tls, stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.port = int(self.p.stdout.readline().split()[1])
+        self.taken = []
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self):
+        for line in self.p.stdout:
+            self.taken.append(self.p.stdout.read(int(line.split()[1])))
+
+    def close(self):
+        self.p.stdin.close()
+        status = self.p.wait(10)
+        self.reader.join(10)
+        return status
+
+
+class Client:
+    def __init__(self, port):
+        self.s = socket.create_connection(('127.0.0.1', port), timeout=5)
+        self.f = self.s.makefile('rb')
+
+    def reply(self):
+        """Code of the next reply; 0 when the server has closed."""
+        try:
+            while True:
+                line = self.f.readline()
+                if not line:
+                    return 0
+                if line[3:4] != b'-':
+                    return int(line[:3])
+        except ConnectionResetError:
+            return 0
+
+    def send(self, data):
+        try:
+            self.s.sendall(data)
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+
+    def ask(self, data):
+        self.send(data)
+        return self.reply()
+
+
+def wanted_codes(text):
+    return {int(n) for n in re.findall(r'\b[2-5]\d\d\b', text)}
+
+
+def dialogue(port, case):
+    """None, or what was wrong."""
+    c = Client(port)
+    c.reply()
+    codes = []
+    for piece in case['send']:
+        if isinstance(piece, dict):
+            codes.append(c.ask(piece['repeat'].encode() * piece['times']))
+            continue
+        data = piece.replace('{RCPT}', 'an@gialai.example').replace('{DOMAIN}', 'gialai.example').encode()
+        codes.append(c.ask(data))
+    want, last = case['want'], codes[-1]
+    if case['name'] == 'rcpt-postmaster':
+        good = last == 250
+    elif case['name'] == 'rcpt-1000':
+        good = codes[2:102] == [250] * 100 and set(codes[102:]) <= {250, 452}
+    elif case['name'] == 'mail-null':
+        good = codes[-2:] == [250, 250]
+    elif case['name'] == 'bdat':
+        good = codes[-2:] == [250, 250]
+    elif case['name'] == 'data-without-valid-rcpt':
+        good = codes[2] // 100 == 5 and last in (503, 554)
+    elif case['name'].startswith('rcpt-x') or case['name'].startswith('rcpt-|') or case['name'].startswith('rcpt-@'):
+        good = last // 100 == 5
+    else:
+        good = last in wanted_codes(want) or ('5xx' in want and last // 100 == 5) or ('close' in want and last == 0)
+    return None if good else '%s: %s, wanted %s' % (case['name'], codes[-4:], want)
+
+
+def end_of_data(port, case):
+    """The bytes stand in a message; what follows them must be a command only where they end the data."""
+    c = Client(port)
+    c.reply()
+    for line in ('EHLO c.example', 'MAIL FROM:<a@c.example>', 'RCPT TO:<an@gialai.example>', 'DATA'):
+        c.ask(line.encode() + b'\r\n')
+    c.send(b'Subject: x\r\n\r\ntext' + case['bytes_latin1'].encode('latin-1') + b'NOOP\r\n')
+    ends = case['want'].startswith('ends')
+    c.s.settimeout(5 if ends else 0.2)
+    try:
+        early = c.reply()
+    except (socket.timeout, TimeoutError):
+        early = None
+    if ends != (early is not None):
+        return '%s: %s' % (case['name'], early)
+    if ends:
+        return None if early in (250, 550) and c.reply() == 250 else '%s: %s' % (case['name'], early)
+    return None
+
+
+def main():
+    failed = 0
+    ran = 0
+    for kind in ('smtp', 'submission', 'lmtp'):
+        server = Server(kind)
+        folder = os.path.join(TOP, 'tests/wire/smtp', 'mx' if kind == 'smtp' else kind)
+        paths = [os.path.join(folder, n) for n in sorted(os.listdir(folder)) if n.endswith('.wire')]
+        ran += len(paths)
+        failed += len(wire.run(paths, port=server.port))
+        if kind == 'smtp' and os.path.isdir(CORPUS):
+            for name, play in (('own-dialogues/dialogues.json', dialogue), ('own-eod/eod.json', end_of_data)):
+                with open(os.path.join(CORPUS, name), encoding='utf-8') as f:
+                    cases = json.load(f)
+                faults = [x for x in (play(server.port, c) for c in cases) if x]
+                ran += len(cases)
+                failed += len(faults)
+                print('%s: %d of %d went as wanted' % (name, len(cases) - len(faults), len(cases)))
+                for x in faults:
+                    print('  ' + x)
+        if server.close() != 0:
+            print('smtpalone %s ended badly' % kind)
+            failed += 1
+        if kind != 'submission' and not server.taken:
+            print('%s: no message was taken' % kind)
+            failed += 1
+    print('%d played, %d failed' % (ran, failed))
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
