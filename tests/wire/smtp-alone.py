@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 TOP = os.environ.get('top_srcdir', os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..'))
 BUILD = os.environ.get('top_builddir', os.path.join(TOP, 'build'))
@@ -120,6 +121,62 @@ def end_of_data(port, case):
     return None
 
 
+def messages(folder):
+    """Every message of the corpus as SMTP would carry it: a file with LF line ends only gets CRLF."""
+    for root, dirs, names in os.walk(folder):
+        dirs.sort()
+        for name in sorted(names):
+            if name.endswith(('.json', '.md', '.tsv', '.txt.license')) or name.startswith('LICENSE'):
+                continue
+            with open(os.path.join(root, name), 'rb') as f:
+                data = f.read()
+            if b'\r' not in data:
+                data = data.replace(b'\n', b'\r\n')
+            if not data.endswith(b'\r\n'):
+                data += b'\r\n'
+            yield os.path.relpath(os.path.join(root, name), folder), data
+
+
+def over_smtp(server, folder):
+    """Faults: a message that was not stored as it came, or was taken or refused against the rules."""
+    faults = []
+    taken = refused = 0
+    c = None
+    for name, data in messages(folder):
+        if not c:  # a new session after each refusal: they are counted
+            c = Client(server.port)
+            c.s.settimeout(60)
+            c.reply()
+            c.ask(b'EHLO c.example\r\n')
+        c.ask(b'MAIL FROM:<a@c.example>\r\n')
+        c.ask(b'RCPT TO:<an@gialai.example>\r\n')
+        c.ask(b'DATA\r\n')
+        before = len(server.taken)
+        stuffed = (b'\r\n' + data).replace(b'\r\n.', b'\r\n..')[2:]
+        code = c.ask(stuffed + b'.\r\n')
+        bare = data.replace(b'\r\n', b'')
+        carried = not (b'\r' in bare or b'\n' in bare or b'\0' in data)
+        hops = len(re.findall(rb'(?mi)^received[ \t]*:', data.split(b'\r\n\r\n')[0]))
+        if code == 250:
+            taken += 1
+            end = time.monotonic() + 10
+            while len(server.taken) == before and time.monotonic() < end:
+                time.sleep(0.001)
+            got = server.taken[-1].split(b'\n', 1)[1]
+            fields = got[:len(got) - len(data)]
+            if not got.endswith(data) or not re.fullmatch(
+                    rb'Return-Path: <a@c\.example>\r\nReceived: .*\r\n(\t.*\r\n)+', fields):
+                faults.append('%s: not as it came' % name)
+        else:
+            refused += 1
+            c = None
+        if (code == 250) != (carried and hops <= 50):
+            faults.append('%s: %d' % (name, code))
+    print('corpus over SMTP: %d taken and byte-exact, %d refused for bare CR, bare LF, NUL or a loop' %
+          (taken - len(faults), refused))
+    return taken + refused, faults
+
+
 def main():
     failed = 0
     ran = 0
@@ -139,6 +196,12 @@ def main():
                 print('%s: %d of %d went as wanted' % (name, len(cases) - len(faults), len(cases)))
                 for x in faults:
                     print('  ' + x)
+        if kind == 'smtp' and os.path.isdir(CORPUS):
+            count, faults = over_smtp(server, os.path.join(CORPUS, '../mime'))
+            ran += count
+            failed += len(faults)
+            for x in faults:
+                print('  ' + x)
         if server.close() != 0:
             print('smtpalone %s ended badly' % kind)
             failed += 1
