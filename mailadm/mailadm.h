@@ -1,0 +1,25 @@
+/* What the subcommands of mailadm share. Each answers a sysexits number and prints one sentence when it
+ * fails. */
+#ifndef PROV_MAILADM_H
+#define PROV_MAILADM_H
+
+#include "common/base/conf.h"
+
+struct adm {
+    const char *file; /* --config */
+    bool json;        /* --json: listings as one JSON value */
+};
+
+/* Read adm->file; on a fault print it and answer the number to exit with, else EX_OK and *out. */
+int adm_conf(const struct adm *a, struct conf **out);
+/* Print s as a JSON string. */
+void adm_json(const char *s);
+
+/* argv[0] is the subcommand's last word. */
+int adm_supervise(const struct adm *a, int argc, char **argv);
+int adm_status(const struct adm *a, int argc, char **argv);
+int adm_config_check(const struct adm *a, int argc, char **argv);
+int adm_config_sample(const struct adm *a, int argc, char **argv);
+int adm_config_man(const struct adm *a, int argc, char **argv);
+
+#endif

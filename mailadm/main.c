@@ -1,0 +1,119 @@
+/* mailadm: the administrator's program. A table of subcommands; each has its own file. Options may stand
+ * before or behind the subcommand's words. What needs the daemons' admin sockets comes with their clients. */
+#include "mailadm/mailadm.h"
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+struct subcommand {
+    const char *first, *second; /* second: NULL for a single word */
+    int (*run)(const struct adm *a, int argc, char **argv);
+    bool operands; /* takes words and options of its own */
+    const char *usage, *help;
+};
+
+static const struct subcommand table[] = {
+    {"supervise", NULL, adm_supervise, true, "supervise [--detach] [--programs DIR] [--also NAME COMMAND]...",
+     "Start stored, directoryd, imapd and smtpd in this order and start them again when they end.\n"
+     "  --detach              go to the background; return when all are ready\n"
+     "  --programs DIR        folder of the daemons (default: beside mailadm)\n"
+     "  --also NAME COMMAND   keep a shell command running too, such as the web server\n"},
+    {"status", NULL, adm_status, false, "status [--json]", "Say which daemons run.\n"},
+    {"config", "check", adm_config_check, false, "config check [--json]",
+     "Report all faults of the configuration, with file and line.\n"},
+    {"config", "sample", adm_config_sample, false, "config sample",
+     "Print a configuration with every option, its default and what it does.\n"},
+    {"config", "man", adm_config_man, false, "config man", "Print the manual page provmail.conf(5).\n"},
+};
+enum { ROWS = sizeof table / sizeof *table };
+
+int adm_conf(const struct adm *a, struct conf **out)
+{
+    struct buf faults;
+    buf_init(&faults, 1 << 20);
+    enum err_code code = conf_load(a->file, out, &faults);
+    int status = code == ERR_OK ? EX_OK : conf_start_failed("mailadm", code, a->file, buf_span(&faults));
+    buf_free(&faults);
+    return status;
+}
+
+void adm_json(const char *s)
+{
+    putchar('"');
+    for (; *s; s++) {
+        unsigned char c = (unsigned char)*s;
+        if (c == '"' || c == '\\')
+            printf("\\%c", c);
+        else if (c < 32)
+            printf("\\u%04x", c);
+        else
+            putchar(c);
+    }
+    putchar('"');
+}
+
+static void usage(FILE *f)
+{
+    fputs("usage: mailadm [--config FILE] SUBCOMMAND [--help]\n", f);
+    for (size_t i = 0; i < ROWS; i++)
+        fprintf(f, "  mailadm %s\n", table[i].usage);
+    fprintf(f, "The default FILE is %s/provmail.conf.\n", PROV_SYSCONFDIR);
+}
+
+static const struct subcommand *find(int argc, char **argv)
+{
+    for (size_t i = 0; i < ROWS; i++)
+        if (argc > 0 && strcmp(argv[0], table[i].first) == 0 &&
+            (!table[i].second || (argc > 1 && strcmp(argv[1], table[i].second) == 0)))
+            return &table[i];
+    return NULL;
+}
+
+/* Take --config, --json, --help and --version out of argv, up to the command of an --also. */
+static int common_options(struct adm *a, int *argc, char **argv, bool *help)
+{
+    int n = 0;
+    for (int i = 1; i < *argc; i++) {
+        if (strcmp(argv[i], "--config") == 0) {
+            if (++i == *argc)
+                return EX_USAGE;
+            a->file = argv[i];
+        } else if (strcmp(argv[i], "--json") == 0) {
+            a->json = true;
+        } else if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            *help = true;
+        } else {
+            bool also = strcmp(argv[i], "--also") == 0;
+            argv[n++] = argv[i];
+            for (int k = 0; also && k < 2 && i + 1 < *argc; k++)
+                argv[n++] = argv[++i];
+        }
+    }
+    *argc = n;
+    return EX_OK;
+}
+
+int main(int argc, char **argv)
+{
+    struct adm a = {.file = PROV_SYSCONFDIR "/provmail.conf"};
+    bool help = false;
+    int status = common_options(&a, &argc, argv, &help);
+    const struct subcommand *c = find(argc, argv);
+    if (argc == 1 && strcmp(argv[0], "--version") == 0) {
+        puts("mailadm (" PACKAGE_NAME ") " PACKAGE_VERSION);
+        return EX_OK;
+    }
+    if (status == EX_OK && help) {
+        if (c)
+            printf("usage: mailadm [--config FILE] %s\n%s", c->usage, c->help);
+        else
+            usage(stdout);
+        return EX_OK;
+    }
+    int words = c && c->second ? 2 : 1;
+    if (status != EX_OK || !c || (!c->operands && argc > words)) {
+        usage(stderr);
+        return EX_USAGE;
+    }
+    return c->run(&a, argc - words + 1, argv + words - 1);
+}
