@@ -259,3 +259,12 @@ void delivery_worker_stop(void *arg)
     if (!d->busy)
         worker_done(d->w);
 }
+
+void delivery_worker_free(void *arg)
+{
+    struct delivery *d = arg;
+    clear(d);
+    ticket_void(&d->ticket);
+    loop_timer_free(&d->timer);
+    free(d);
+}

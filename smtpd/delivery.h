@@ -10,5 +10,7 @@
 /* Rows of daemon_workers: see there. */
 void *delivery_worker_start(struct worker *w);
 void delivery_worker_stop(void *arg);
+/* For tests: processes end without it. */
+void delivery_worker_free(void *arg);
 
 #endif

@@ -36,3 +36,11 @@ tests_lib_smtpalone_SOURCES = tests/lib/smtpalone.c tests/lib/fake_backend.h tes
 tests_lib_smtpalone_LDADD = $(SMTP_DRIVE_LIBS)
 TESTS += tests/wire/smtp-alone.py
 EXTRA_DIST += tests/wire/smtp tests/wire/smtp-alone.py
+
+if HAVE_CMOCKA
+check_PROGRAMS += tests/unit/test_smtp_delivery
+TESTS += tests/unit/test_smtp_delivery
+tests_unit_test_smtp_delivery_SOURCES = tests/unit/test_smtp_delivery.c
+tests_unit_test_smtp_delivery_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_smtp_delivery_LDADD = smtpd/libsmtpd.a common/libnet.a common/libbase.a $(NET_LIBS) $(SODIUM_LIBS) $(CMOCKA_LIBS)
+endif
