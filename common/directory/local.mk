@@ -1,1 +1,2 @@
 # common/directory
+EXTRA_DIST += conf/sample/directory.ldif conf/provmail.schema
