@@ -8,6 +8,7 @@
 #include "smtpd/core.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 #include <uthash.h>
 
@@ -301,6 +302,7 @@ void session_worker_accepted(void *arg, int fd, const struct daemon_listen *on, 
 void *session_worker_start(struct worker *w)
 {
     struct sessions *a = xcalloc(1, sizeof *a);
+    tzset(); /* the zone's file is out of reach later; Received and Date fields need it */
     a->w = w;
     a->conf = worker_conf(w);
     a->directory = directory_new_worker(w);
