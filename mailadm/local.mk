@@ -2,3 +2,16 @@ sbin_PROGRAMS += mailadm/mailadm
 mailadm_mailadm_SOURCES = mailadm/mailadm.h mailadm/main.c mailadm/status.c mailadm/config_check.c mailadm/config_print.c \
 	mailadm/supervise.h mailadm/supervise.c mailadm/supervise_open.c
 mailadm_mailadm_LDADD = common/libnet.a common/libmime.a common/libbase.a $(NET_LIBS) $(SODIUM_LIBS)
+dist_man_MANS += doc/mailadm.8
+EXTRA_DIST += conf/systemd/provmail-stored.service.in conf/systemd/provmail-directoryd.service.in \
+	conf/systemd/provmail-imapd.service.in conf/systemd/provmail-smtpd.service.in
+
+# What the option table says, as a file to start from and as a manual page.
+nodist_examples_DATA = conf/provmail.conf.sample
+examplesdir = $(docdir)/examples
+nodist_man5_MANS = doc/provmail.conf.5
+CLEANFILES += conf/provmail.conf.sample doc/provmail.conf.5
+conf/provmail.conf.sample: mailadm/mailadm$(EXEEXT)
+	$(AM_V_GEN)mkdir -p conf && mailadm/mailadm config sample >$@.new && mv $@.new $@
+doc/provmail.conf.5: mailadm/mailadm$(EXEEXT)
+	$(AM_V_GEN)mkdir -p doc && mailadm/mailadm config man >$@.new && mv $@.new $@
