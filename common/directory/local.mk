@@ -1,6 +1,7 @@
 noinst_LIBRARIES += common/libdirectory.a
 common_libdirectory_a_SOURCES = common/directory/directory.h common/directory/user.h \
 	common/directory/ldif.h common/directory/ldif.c \
+	common/directory/people.h common/directory/people.c \
 	common/directory/password.h common/directory/password.c
 # A program that links it also needs common/libmime.a, common/libbase.a and the libraries of DIRECTORY_TEST_LIBS.
 EXTRA_DIST += conf/sample/directory.ldif conf/provmail.schema tests/fuzz/seeds/ldif
@@ -11,8 +12,8 @@ tests_fuzz_fuzz_ldif_LDADD = common/libdirectory.a common/libmime.a common/libba
 FUZZ_TARGETS += ldif
 
 if HAVE_CMOCKA
-check_PROGRAMS += tests/unit/test_directory_ldif tests/unit/test_directory_password
-TESTS += tests/unit/test_directory_ldif tests/unit/test_directory_password
+check_PROGRAMS += tests/unit/test_directory_ldif tests/unit/test_directory_password tests/unit/test_directory_people
+TESTS += tests/unit/test_directory_ldif tests/unit/test_directory_password tests/unit/test_directory_people
 DIRECTORY_TEST_LIBS = common/libdirectory.a common/libmime.a common/libbase.a $(CMOCKA_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS) \
 	$(OPENSSL_LIBS) -lcrypt
 tests_unit_test_directory_ldif_SOURCES = tests/unit/test_directory_ldif.c
@@ -21,4 +22,7 @@ tests_unit_test_directory_ldif_LDADD = $(DIRECTORY_TEST_LIBS)
 tests_unit_test_directory_password_SOURCES = tests/unit/test_directory_password.c
 tests_unit_test_directory_password_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_directory_password_LDADD = $(DIRECTORY_TEST_LIBS)
+tests_unit_test_directory_people_SOURCES = tests/unit/test_directory_people.c
+tests_unit_test_directory_people_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_directory_people_LDADD = $(DIRECTORY_TEST_LIBS)
 endif

@@ -1,0 +1,42 @@
+/* The directory in memory: accounts, shared mailboxes and groups, found by address or id, groups expanded.
+ * Filled record by record, sealed once, then only read (by one thread). */
+#ifndef PROV_DIRECTORY_PEOPLE_H
+#define PROV_DIRECTORY_PEOPLE_H
+
+#include "common/base/ids.h"
+#include "common/directory/ldif.h"
+
+struct people;
+
+enum people_kind { PEOPLE_PERSON, PEOPLE_SHARED, PEOPLE_GROUP };
+struct people_entry {
+    enum people_kind kind;
+    struct uuid id;
+    struct span dn, uid, address, name, forward; /* address: primary, lower case; "" parts have n 0 */
+    uint64_t quota_bytes;
+    bool disabled;   /* mailAccountStatus disabled or deleted: takes no mail */
+    bool no_login;   /* any status but active */
+    bool restricted; /* group: only mailSendAsMember may post */
+};
+
+struct people *people_new(size_t limit_bytes);
+void people_free(struct people **p);
+/* Add one record; its bytes are copied. Records without a mail address, units and others are passed over.
+ * id  the entry's lasting identity. ERR_OK; ERR_LIMIT: the memory is used up. */
+CHECK_RESULT enum err_code people_add(struct people *p, const struct ldif_record *r, const struct uuid *id);
+/* Build the indexes. An address that several entries claim belongs to the first whose primary address it is,
+ * else to the first added, never to two; the answer is how many claims were passed over. */
+size_t people_seal(struct people *p);
+/* By primary or further address, letters compared without case; NULL: absent. */
+const struct people_entry *people_find(const struct people *p, struct span address);
+/* By uid, primary or further address: who logs in? NULL also for groups. */
+const struct people_entry *people_login(const struct people *p, struct span name);
+/* The distinct accounts behind an entry, disabled ones left out, nested groups expanded, cycles cut,
+ * ascending by id. v holds max; the answer is how many there are, which may be more than max (the lowest ids
+ * are in v). */
+size_t people_members(struct people *p, const struct people_entry *of, const struct people_entry **v,
+                      size_t max);
+/* Is account named by mailSendAsMember of entry, itself or through a group? An account is its own. */
+bool people_may_send(struct people *p, const struct people_entry *account, const struct people_entry *as);
+
+#endif
