@@ -283,7 +283,7 @@ static const struct row rows[] = {
      LOCAL_IN OK1 OK5 GO TAKEN,
      "<an@gialai.example> login=an@gialai.example queue=0 repeat=1 to=a1\nReturn-Path: "
      "<an@gialai.example>\r\n" TRACE_LOCAL "From: an@gialai.example\r\nDate: Tue, 24 Nov 2026 10:00:00 "
-                                           "+0000\r\nMessage-ID: <TRACE@mx.gialai.example>\r\n"
+     "+0000\r\nMessage-ID: <TRACE@mx.gialai.example>\r\n"
      "\r\nhello world\r\nFrom: binh@gialai.example\r\n"},
     {"whose author", SUB_LOCAL,
      EHLO LOGIN FROM_AN RCPT
