@@ -283,8 +283,8 @@ static void prefix(void **state)
         "body alone\r\nmore\r\n",
         "Subject: header alone\r\n",
         "Content-Type: message/rfc822\r\n\r\nSubject: in\r\n\r\nin\r\n",
-        "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n"
-        "Subject: in\r\n\r\nin\r\n--b\r\nContent-Type: text/html\r\n\r\n<p>x\r\n--b--\r\n"};
+        ("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n"
+         "Subject: in\r\n\r\nin\r\n--b\r\nContent-Type: text/html\r\n\r\n<p>x\r\n--b--\r\n")};
     (void)state;
     for (size_t i = 0; i < sizeof messages / sizeof *messages; i++) {
         struct buf whole, record;
