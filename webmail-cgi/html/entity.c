@@ -208,5 +208,5 @@ bool html_escape(struct span s, struct buf *out)
             return false;
         from = i + 1;
     }
-    return buf_add(out, s.p + from, s.n - from);
+    return buf_add_span(out, span_drop(s, from));
 }

@@ -218,6 +218,6 @@ void html_next(struct html_tokens *t, struct html_token *out)
     }
     if (t->plaintext)
         t->at = in.n;
-    out->text = span_of(in.p + from, t->at - from);
+    out->text = span_first(span_drop(in, from), t->at - from);
     out->kind = !out->text.n ? HTML_END_OF_FILE : t->plaintext ? HTML_RAW_TEXT : HTML_TEXT;
 }
