@@ -1,1 +1,35 @@
-# common/store
+# The store: libstore.a is what workers link (client and frames, no libdb); libengine.a is stored's and the offline
+# tools'. What they need behind them: STORE_LIBS, ENGINE_LIBS; libnet and libbase come after both.
+noinst_LIBRARIES += common/libstore.a common/libengine.a
+common_libstore_a_SOURCES = \
+	common/store/store.h common/store/wire.h \
+	common/store/frames.h common/store/frames_int.h common/store/frames.c \
+	common/store/client_int.h common/store/client.c common/store/client_session.c \
+	common/store/client_write.c common/store/client_admin.c
+common_libengine_a_SOURCES = \
+	common/store/engine.h common/store/engine_int.h common/store/wire.h \
+	common/store/rec.h common/store/rec.c \
+	common/store/crc.h common/store/crc.c \
+	common/store/tx.c common/store/env.c common/store/ids.c common/store/segment.c common/store/recover.c \
+	common/store/content.c common/store/account.c common/store/mailbox.c common/store/name.c \
+	common/store/message.c common/store/flags.c common/store/move.c common/store/change.c \
+	common/store/deliver.c common/store/queue.c common/store/trace.c common/store/done.c \
+	common/store/batch.c common/store/engine.c \
+	common/store/read.c common/store/read_changes.c common/store/read_admin.c
+STORE_LIBS = $(ZSTD_LIBS)
+ENGINE_LIBS = $(DB_LIBS) -lpthread
+
+sbin_PROGRAMS += stored
+stored_SOURCES = common/store/stored.c common/store/server.h common/store/server.c \
+	common/store/serve_read.c common/store/serve_session.c
+stored_LDADD = common/libengine.a common/libnet.a common/libbase.a $(ENGINE_LIBS) $(NET_LIBS) $(SODIUM_LIBS)
+
+# What tests and load programs of the store link.
+STORE_TEST_LDADD = common/libstore.a common/libnet.a common/libbase.a $(STORE_LIBS) $(NET_LIBS) $(SODIUM_LIBS)
+if HAVE_CMOCKA
+check_PROGRAMS += tests/unit/test_store_client
+TESTS += tests/unit/test_store_client
+tests_unit_test_store_client_SOURCES = tests/unit/test_store_client.c tests/lib/store_env.h tests/lib/store_env.c
+tests_unit_test_store_client_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_store_client_LDADD = $(STORE_TEST_LDADD) $(CMOCKA_LIBS)
+endif

@@ -1,0 +1,496 @@
+/* The writer: takes what has queued up, writes the contents of all with one sync, applies each request as a
+ * transaction of its own, flushes the log once, and only then hands the answers out. It never waits for
+ * company: what arrives during the flush is the next batch. The stager does the same for large contents
+ * beforehand, so that their copying keeps nobody waiting. The hard points: nothing is answered before its
+ * flush (a failed one ends the process), a request in slices lets others pass between two of them, and a
+ * request that comes again finds its first outcome. */
+#include "common/store/engine_int.h"
+#include <assert.h>
+#include <stdlib.h>
+#include <sys/statvfs.h>
+
+enum {
+    TRIES = 8,         /* of a transaction that meets a deadlock */
+    BATCH_JOBS = 1000, /* taken at once */
+    SLICES_ALONE = 8,  /* of one request in one batch, while nobody else waits */
+    LAZY_JOBS = 256,   /* acknowledgements that make a transaction worth while */
+    LAZY_MS = 500      /* the longest that one waits */
+};
+
+static const struct op {
+    uint16_t type;
+    enum err_code (*apply)(struct tx *t, struct job *j);
+    bool grows; /* refused when the disk is nearly full */
+} ops[] = {
+    {WIRE_DELIVER, op_deliver, true}, {WIRE_APPEND, op_append, true},
+    {WIRE_SLICE, op_slice, true},     {WIRE_COPY, op_copy, true},
+    {WIRE_FLAGS, op_flags, false},    {WIRE_EXPUNGE, op_expunge, false},
+    {WIRE_CREATE, op_create, true},   {WIRE_DELETE, op_delete, false},
+    {WIRE_RENAME, op_rename, false},  {WIRE_SUBSCRIBE, op_subscribe, false},
+    {WIRE_CLAIM, op_claim, false},    {WIRE_LOGIN, op_login, false},
+    {WIRE_TOUCH, op_touch, false},    {WIRE_LEASE, op_lease, false},
+    {WIRE_DEFER, op_defer, false},    {WIRE_REVOKE, op_revoke, false},
+    {WIRE_EXPIRE, op_expire, false},
+};
+
+static const struct op *op_of(uint16_t type)
+{
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
+        if (ops[i].type == type)
+            return &ops[i];
+    return NULL;
+}
+
+bool engine_is_write(uint16_t type)
+{
+    return op_of(type) != NULL || type == WIRE_ACK || type == WIRE_CONFIRM;
+}
+
+/* A batch under way. */
+struct batch {
+    struct engine *e;
+    struct tx t;
+    struct news *news;
+    struct job **last; /* end of news->jobs */
+    uint64_t number;
+};
+
+static void finish(struct batch *b, struct job *j)
+{
+    if (j->code != ERR_OK)
+        parts_free(&j->answer);
+    *b->last = j;
+    b->last = &j->next;
+    j->next = NULL;
+    atomic_fetch_add(&b->e->count.jobs, 1);
+}
+
+/* -- one request -- */
+
+static void keep_touched(struct batch *b)
+{
+    struct news *n = b->news;
+    if (b->t.queue_due)
+        n->queue_due = true;
+    for (size_t i = 0; i < b->t.touched_count; i++) {
+        if (n->touched_count == n->touched_cap) {
+            n->touched_cap = n->touched_cap ? n->touched_cap * 2 : 64;
+            n->touched = xrealloc(n->touched, n->touched_cap * sizeof *n->touched);
+        }
+        n->touched[n->touched_count++] = b->t.touched[i];
+    }
+}
+
+static void answer_cut(struct job *j, size_t n)
+{
+    while (j->answer.n > n)
+        buf_free(&j->answer.v[--j->answer.n]);
+}
+
+static enum err_code try_once(struct batch *b, struct job *j, const struct op *op)
+{
+    size_t parts = j->answer.n;
+    enum err_code code = tx_renew(&b->t);
+    j->more = false;
+    if (code == ERR_OK)
+        code = op->apply(&b->t, j);
+    assert(j->answer.n <= parts + 1);
+    if (code == ERR_OK && b->t.writes)
+        code = done_put(&b->t, j, !j->more, j->answer.n > parts ? buf_span(&j->answer.v[parts]) : SPAN_NONE);
+    if (code != ERR_OK)
+        return code;
+    if (b->t.writes) {
+        b->e->commits = true;
+        atomic_store(&b->e->visible, b->number);
+    }
+    code = tx_commit(&b->t);
+    if (code == ERR_OK)
+        keep_touched(b);
+    return code;
+}
+
+/* Apply one request, or its next slice. False: it goes on in a later batch. */
+static bool apply(struct batch *b, struct job *j)
+{
+    const struct op *op = op_of(j->type);
+    const uint32_t at = j->at;
+    const uint64_t other = j->other;
+    const size_t parts = j->answer.n;
+    j->code = ERR_BUG;
+    for (int i = 0; op && i < TRIES; i++) {
+        j->code = try_once(b, j, op);
+        if (j->code == ERR_OK)
+            break;
+        tx_abort(&b->t);
+        answer_cut(j, parts);
+        j->at = at;
+        j->other = other;
+        if (j->code != ERR_RETRY)
+            break;
+    }
+    if (j->code == ERR_OK)
+        j->part++;
+    if (j->code == ERR_BUG)
+        log_event(LOG_ALARM, NULL, "store.request.broken", F_UINT("type", j->type));
+    return j->code != ERR_OK || !j->more;
+}
+
+/* -- requests that come again -- */
+
+static bool same_id(const struct job *a, const struct job *b)
+{
+    return memcmp(a->id.b, b->id.b, sizeof a->id.b) == 0;
+}
+
+static bool in_slices(const struct engine *e, const struct job *j)
+{
+    for (const struct job *s = e->sliced; s; s = s->next)
+        if (same_id(s, j))
+            return true;
+    return false;
+}
+
+/* True: settled (j->code and answer), or put back to wait for the same request that is under way. */
+static bool seen_before(struct batch *b, struct job *j, struct job ***later)
+{
+    bool final = false;
+    if (!j->again)
+        return false;
+    if (in_slices(b->e, j)) {
+        j->next = NULL;
+        **later = j;
+        *later = &j->next;
+        return true;
+    }
+    j->code = done_find(b->e, j, &final);
+    if (j->code == ERR_MISSING || (j->code == ERR_OK && !final))
+        return false; /* new, or half done: it goes on where it stopped */
+    finish(b, j);
+    return true;
+}
+
+/* -- contents -- */
+
+static bool disk_is_full(struct engine *e)
+{
+    struct statvfs st;
+    if (fstatvfs(e->dir_fd, &st) != 0)
+        return false;
+    bool full = (uint64_t)st.f_bavail * st.f_frsize < e->o.reserve;
+    if (full && !atomic_load(&e->full))
+        log_event(LOG_ALARM, NULL, "store.disk.full", F_UINT("free", (uint64_t)st.f_bavail * st.f_frsize),
+                  F_UINT("reserve", e->o.reserve));
+    atomic_store(&e->full, full);
+    return full;
+}
+
+static bool brings_content(const struct job *j)
+{
+    return (j->type == WIRE_DELIVER || j->type == WIRE_APPEND) && !j->has_place;
+}
+
+static enum err_code add_content(struct batch *b, struct job *j)
+{
+    struct content_in c;
+    if (!content_find(j->type, buf_span(&j->body), b->e->o.message_limit, &c) ||
+        c.head.inline_n != c.head.packed)
+        return ERR_SYNTAX;
+    return stream_add(&b->e->small, j, &c.head, c.table, c.bytes);
+}
+
+/* Contents of the batch to the disk; those that fail are answered and leave the list. */
+static struct job *add_contents(struct batch *b, struct job *jobs)
+{
+    struct job *keep = NULL, **last = &keep;
+    bool full = disk_is_full(b->e), failed = false;
+    for (struct job *j = jobs, *next; j; j = next) {
+        next = j->next;
+        const struct op *op = op_of(j->type);
+        j->code = full && op && op->grows ? ERR_RETRY : brings_content(j) ? add_content(b, j) : ERR_OK;
+        if (j->code != ERR_OK) {
+            if (full)
+                atomic_fetch_add(&b->e->count.refused_full, 1);
+            failed = failed || (j->code == ERR_RETRY && !full);
+            finish(b, j);
+            continue;
+        }
+        *last = j;
+        last = &j->next;
+    }
+    *last = NULL;
+    failed = stream_flush(&b->e->small) != ERR_OK || failed;
+    stream_sync(&b->e->small);
+    if (!failed)
+        return keep;
+    /* Which bytes of the batch reached the file is not known: none of its contents counts. */
+    struct job *rest = NULL;
+    last = &rest;
+    for (struct job *j = keep, *next; j; j = next) {
+        next = j->next;
+        if (j->has_place && j->fd < 0) {
+            j->code = ERR_RETRY;
+            finish(b, j);
+            continue;
+        }
+        *last = j;
+        last = &j->next;
+    }
+    *last = NULL;
+    return rest;
+}
+
+/* -- what nobody waits for -- */
+
+static enum err_code apply_lazy(struct tx *t, struct job *j)
+{
+    struct wire_in in = {buf_span(&j->body), false};
+    enum err_code code = ERR_OK;
+    if (j->type == WIRE_CONFIRM) {
+        struct wire_confirm w;
+        if (!wire_get(&in, &w, sizeof w))
+            return ERR_OK;
+        w.trace[TRACE_TEXT - 1] = '\0';
+        code = trace_confirm(t, w.trace);
+        return code == ERR_MISSING ? ERR_OK : code;
+    }
+    for (struct request_id id; code == ERR_OK && in.s.n && wire_get(&in, &id, sizeof id);)
+        code = done_forget(t, &id);
+    return code;
+}
+
+static void run_lazy(struct batch *b)
+{
+    struct engine *e = b->e;
+    enum err_code code = ERR_RETRY;
+    for (int i = 0; i < TRIES && code == ERR_RETRY; i++) {
+        code = tx_renew(&b->t);
+        for (struct job *j = e->lazy; j && code == ERR_OK; j = j->next)
+            code = apply_lazy(&b->t, j);
+        if (code == ERR_OK)
+            code = tx_commit(&b->t);
+        else
+            tx_abort(&b->t);
+    }
+    if (code != ERR_OK) /* records stay for a day at most */
+        log_event(LOG_WARN, NULL, "store.acknowledgements.lost", F_UINT("count", e->lazy_count));
+    for (struct job *j = e->lazy, *next; j; j = next) {
+        next = j->next;
+        job_free(&j);
+    }
+    e->lazy = NULL;
+    e->lazy_count = 0;
+}
+
+static bool lazy_due(const struct engine *e)
+{
+    return e->lazy_count >= LAZY_JOBS || (e->lazy && clock_mono_ms() - e->lazy_since_ms >= LAZY_MS);
+}
+
+static struct job *set_lazy_apart(struct engine *e, struct job *jobs)
+{
+    struct job *keep = NULL, **last = &keep;
+    for (struct job *j = jobs, *next; j; j = next) {
+        next = j->next;
+        if (j->type == WIRE_ACK || j->type == WIRE_CONFIRM) {
+            if (!e->lazy)
+                e->lazy_since_ms = clock_mono_ms();
+            j->next = e->lazy;
+            e->lazy = j;
+            e->lazy_count++;
+            continue;
+        }
+        *last = j;
+        last = &j->next;
+    }
+    *last = NULL;
+    return keep;
+}
+
+/* -- the batch -- */
+
+static bool others_wait(struct engine *e)
+{
+    pthread_mutex_lock(&e->lock);
+    bool wait = e->first != NULL || e->stopping;
+    pthread_mutex_unlock(&e->lock);
+    return wait;
+}
+
+/* A slice of each long request; more while nobody else is there. */
+static void run_slices(struct batch *b)
+{
+    for (int round = 0; b->e->sliced && round < SLICES_ALONE; round++) {
+        if (round && others_wait(b->e))
+            return;
+        struct job **at = &b->e->sliced;
+        while (*at) {
+            struct job *j = *at;
+            if (apply(b, j)) {
+                *at = j->next;
+                finish(b, j);
+            } else {
+                at = &j->next;
+            }
+        }
+    }
+}
+
+static void flush_log(struct batch *b)
+{
+    struct engine *e = b->e;
+    if (e->commits) {
+        int ret = e->env->log_flush(e->env, NULL);
+        if (ret != 0)
+            engine_fatal(e, "flushing the log", db_strerror(ret));
+        atomic_fetch_add(&e->count.flushes, 1);
+        e->commits = false;
+    }
+    atomic_store(&e->durable, b->number);
+}
+
+static void put_back(struct engine *e, struct job *later)
+{
+    if (!later)
+        return;
+    pthread_mutex_lock(&e->lock);
+    *e->last = later;
+    while (later->next)
+        later = later->next;
+    e->last = &later->next;
+    pthread_mutex_unlock(&e->lock);
+}
+
+static void run_batch(struct engine *e, struct tx *t, struct job *jobs, uint64_t number)
+{
+    struct batch b = {.e = e, .t = *t, .news = xcalloc(1, sizeof *b.news), .number = number};
+    struct job *later = NULL, **later_end = &later;
+    b.last = &b.news->jobs;
+    jobs = set_lazy_apart(e, jobs);
+    struct job *fresh = NULL, **fresh_end = &fresh;
+    for (struct job *j = jobs, *next; j; j = next) {
+        next = j->next;
+        if (j->settled) { /* the stager could not keep its content */
+            finish(&b, j);
+            continue;
+        }
+        if (seen_before(&b, j, &later_end))
+            continue;
+        *fresh_end = j;
+        fresh_end = &j->next;
+    }
+    *fresh_end = NULL;
+    if (fresh)
+        fresh = add_contents(&b, fresh);
+    struct job *started = NULL, **started_end = &started;
+    for (struct job *j = fresh, *next; j; j = next) {
+        next = j->next;
+        if (apply(&b, j)) {
+            finish(&b, j);
+        } else {
+            j->next = NULL;
+            *started_end = j;
+            started_end = &j->next;
+        }
+    }
+    run_slices(&b);
+    *started_end = e->sliced; /* their second slices come after what waits now */
+    e->sliced = started;
+    if (lazy_due(e) || (e->stopping && e->lazy))
+        run_lazy(&b);
+    flush_log(&b);
+    atomic_fetch_add(&e->count.batches, 1);
+    put_back(e, later);
+    b.news->durable = number;
+    *t = b.t;
+    e->o.done(e->o.arg, b.news);
+}
+
+/* Wait for work. False: the end. */
+static bool wait_work(struct engine *e, struct job **out)
+{
+    pthread_mutex_lock(&e->lock);
+    while (!e->first && !e->sliced && !e->stopping && !lazy_due(e)) {
+        if (!e->lazy) {
+            pthread_cond_wait(&e->work, &e->lock);
+            continue;
+        }
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += LAZY_MS * 1000000L;
+        until.tv_sec += until.tv_nsec / 1000000000L;
+        until.tv_nsec %= 1000000000L;
+        pthread_cond_timedwait(&e->work, &e->lock, &until);
+    }
+    bool go = e->first || !e->stopping || e->staging || e->large_first;
+    if (!e->first && go && e->stopping)
+        pthread_cond_wait(&e->work, &e->lock); /* the stager still has some */
+    struct job *j = *out = e->first;
+    for (size_t n = 1; j && n < BATCH_JOBS && j->next; n++)
+        j = j->next;
+    if (j) {
+        e->first = j->next;
+        j->next = NULL;
+    }
+    if (!e->first)
+        e->last = &e->first;
+    pthread_mutex_unlock(&e->lock);
+    return go;
+}
+
+void *writer_main(void *engine)
+{
+    struct engine *e = engine;
+    struct tx t;
+    struct job *jobs;
+    uint64_t number = 1;
+    if (tx_begin(e, false, &t) != ERR_OK)
+        engine_fatal(e, "starting the writer", "no transaction");
+    tx_abort(&t);
+    while (wait_work(e, &jobs))
+        run_batch(e, &t, jobs, number++);
+    if (e->lazy || e->commits)
+        run_batch(e, &t, NULL, number);
+    tx_free(&t);
+    return NULL;
+}
+
+/* -- the stager -- */
+
+static void stage(struct engine *e, struct job *j)
+{
+    struct content_in c;
+    j->code = ERR_SYNTAX;
+    if (atomic_load(&e->full) && disk_is_full(e))
+        j->code = ERR_RETRY;
+    else if (content_find(j->type, buf_span(&j->body), e->o.message_limit, &c))
+        j->code = stream_add_large(&e->large, j, &c.head, c.table, c.bytes);
+    j->settled = j->code != ERR_OK; /* nothing to apply then: the writer hands it back */
+}
+
+void *stager_main(void *engine)
+{
+    struct engine *e = engine;
+    pthread_mutex_lock(&e->lock);
+    for (;;) {
+        while (!e->large_first && !e->stopping)
+            pthread_cond_wait(&e->large_work, &e->lock);
+        struct job *j = e->large_first;
+        if (!j)
+            break;
+        e->large_first = j->next;
+        if (!e->large_first)
+            e->large_last = &e->large_first;
+        e->staging = 1;
+        pthread_mutex_unlock(&e->lock);
+        j->next = NULL;
+        stage(e, j);
+        pthread_mutex_lock(&e->lock);
+        e->staging = 0;
+        *e->last = j;
+        e->last = &j->next;
+        pthread_cond_signal(&e->work);
+    }
+    pthread_cond_signal(&e->work);
+    pthread_mutex_unlock(&e->lock);
+    return NULL;
+}

@@ -1,0 +1,105 @@
+/* The admin role's calls, for mailadm and (revocation) for directoryd. */
+#include "common/store/client_int.h"
+#include <stdlib.h>
+
+static bool on_accounts(struct pending *p, enum err_code code, struct span body, bool more)
+{
+    struct wire_in in = {body, false};
+    struct wire_accounts_part head;
+    if (code != ERR_OK) {
+        TELL(p, store_accounts_cb, code, NULL, 0, false);
+        return true;
+    }
+    wire_get(&in, &head, sizeof head);
+    const struct store_account_info *v = take_items(&in, p->s->arena, head.count, sizeof *v);
+    if (!wire_whole(&in))
+        return false;
+    if (head.count) /* asked again, it goes on behind these */
+        memcpy(p->body.p, &v[head.count - 1].id, sizeof v->id);
+    TELL(p, store_accounts_cb, ERR_OK, v, head.count, more);
+    return true;
+}
+
+void store_admin_accounts(struct store *s, struct ticket *t, store_accounts_cb *cb)
+{
+    const struct wire_accounts w = {{{0}}};
+    struct pending *p = pending_new(s, WIRE_ACCOUNTS, false, t, on_accounts, CB(cb));
+    pending_ask(p, buf_add(&p->body, &w, sizeof w));
+}
+
+static bool on_list(struct pending *p, enum err_code code, struct span body, bool more)
+{
+    struct wire_in in = {body, false};
+    struct wire_boxes head;
+    if (code != ERR_OK) {
+        TELL(p, store_list_cb, code, NULL, 0);
+        return true;
+    }
+    if (!wire_get(&in, &head, sizeof head) || !buf_add_span(&p->rows, in.s))
+        return false;
+    return more || client_tell_list(p, buf_span(&p->rows));
+}
+
+void store_admin_mailboxes(struct store *s, const struct uuid *account, struct ticket *t, store_list_cb *cb)
+{
+    const struct wire_account w = {*account};
+    struct pending *p = pending_new(s, WIRE_MAILBOXES, false, t, on_list, CB(cb));
+    pending_ask(p, buf_add(&p->body, &w, sizeof w));
+}
+
+static bool on_trace(struct pending *p, enum err_code code, struct span body, bool more)
+{
+    struct wire_in in = {body, false};
+    struct wire_trace_part head;
+    if (code != ERR_OK) {
+        TELL(p, store_trace_cb, code, NULL, 0, false);
+        return true;
+    }
+    wire_get(&in, &head, sizeof head);
+    if (in.bad || head.count > in.s.n / 16)
+        return false;
+    struct store_trace_line *v = arena_array(p->s->arena, (size_t)head.count + 1, sizeof *v);
+    for (uint32_t i = 0; v && i < head.count; i++) {
+        wire_get(&in, &v[i].at_us, sizeof v[i].at_us);
+        v[i].event = wire_text(&in);
+        v[i].detail = wire_text(&in);
+    }
+    if (!v || !wire_whole(&in))
+        return false;
+    TELL(p, store_trace_cb, ERR_OK, v, head.count, more);
+    return true;
+}
+
+void store_admin_trace(struct store *s, struct span trace, struct ticket *t, store_trace_cb *cb)
+{
+    struct pending *p = pending_new(s, WIRE_TRACE, false, t, on_trace, CB(cb));
+    pending_ask(p, wire_put_text(&p->body, trace));
+}
+
+static bool on_text(struct pending *p, enum err_code code, struct span body, bool more)
+{
+    if (!more)
+        TELL(p, store_text_cb, code, code == ERR_OK ? body : SPAN_NONE);
+    return !more;
+}
+
+void store_admin_stats(struct store *s, struct ticket *t, store_text_cb *cb)
+{
+    pending_ask(pending_new(s, WIRE_STATS, false, t, on_text, CB(cb)), true);
+}
+
+static bool on_done(struct pending *p, enum err_code code, struct span body, bool more)
+{
+    (void)body;
+    if (!more)
+        TELL(p, store_done_cb, code);
+    return true;
+}
+
+void store_admin_revoke(struct store *s, const struct uuid *account, int64_t before_us, struct ticket *t,
+                        store_done_cb *cb)
+{
+    const struct wire_revoke w = {*account, before_us};
+    struct pending *p = pending_new(s, WIRE_REVOKE, true, t, on_done, CB(cb));
+    pending_ask(p, buf_add(&p->body, &w, sizeof w));
+}

@@ -1,0 +1,307 @@
+/* Delivery: one transaction files a content into the INBOX of each account, queues what is for a group,
+ * writes the trace, and remembers the submission until its 250 was written. Targets are worked through in
+ * ascending order of their ids; one that is named twice is filed once. The hard point is a submission that
+ * comes again because its connection fell before our answer: it is known by peer, sender, targets and bytes,
+ * and gets the first trace and outcomes. */
+#include "common/store/engine_int.h"
+#include "common/base/crypto.h"
+#include <stdlib.h>
+#include <time.h>
+
+enum { REPEAT_KEY = 16 };
+static const int64_t repeat_us = (int64_t)3600 * 1000000;
+
+struct target {
+    struct wire_target w;
+    struct span address;
+    uint32_t index; /* place in the request */
+    uint8_t outcome;
+};
+
+struct delivery {
+    struct wire_deliver w;
+    struct span sender, peer, login;
+    struct target *to; /* sorted */
+    struct content_in content;
+    struct buf places; /* REC_PLACE bytes for each filing */
+    uint32_t filed;
+    uint64_t queue_id; /* 0: nothing was queued */
+    unsigned char repeat[REPEAT_KEY];
+    bool find_repeat;
+};
+
+static int16_t zone_of(int64_t us)
+{
+    time_t s = (time_t)(us / 1000000);
+    struct tm tm;
+    return localtime_r(&s, &tm) ? (int16_t)(tm.tm_gmtoff / 60) : 0;
+}
+
+enum err_code file_inbox(struct tx *t, const struct filing *f, const struct uuid *account,
+                         uint64_t quota_bytes, unsigned char place[REC_PLACE])
+{
+    struct rec_account a;
+    struct rec_quota q;
+    struct box b;
+    enum err_code code = account_need(t, account, false, &a);
+    if (code == ERR_OK)
+        code = quota_get(t, account, &q);
+    if (code != ERR_OK)
+        return code;
+    if (quota_bytes && (f->size > quota_bytes || q.bytes > quota_bytes - f->size))
+        return ERR_LIMIT;
+    q.bytes += f->size;
+    q.messages++;
+    q.last_delivery_us = f->now_us;
+    code = quota_put(t, account, &q);
+    if (code == ERR_OK)
+        code = box_get(t, a.inbox, &b);
+    if (code != ERR_OK)
+        return code == ERR_MISSING ? ERR_BUG : code;
+    struct store_row row = {.content = f->content,
+                            .internal_s = f->now_us / 1000000,
+                            .zone_min = zone_of(f->now_us),
+                            .size = f->size};
+    code = message_add(t, &b, &row, CHANGE_DELIVER);
+    if (code == ERR_OK)
+        code = box_put(t, &b);
+    memcpy(place, account->b, KEY_UUID);
+    put_be64(place + 16, b.id);
+    put_be32(place + 24, row.uid);
+    return code;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    const struct target *x = a, *y = b;
+    if (x->w.kind != y->w.kind)
+        return x->w.kind < y->w.kind ? -1 : 1;
+    return uuid_cmp(&x->w.id, &y->w.id);
+}
+
+static bool same_account(const struct target *a, const struct target *b)
+{
+    return a->w.kind == b->w.kind && uuid_cmp(&a->w.id, &b->w.id) == 0;
+}
+
+static bool parse_targets(struct wire_in *in, struct delivery *d)
+{
+    uint32_t count = d->w.target_count;
+    if (count == 0 || count > in->s.n / sizeof(struct wire_target))
+        return false;
+    d->to = xcalloc(count, sizeof *d->to);
+    for (uint32_t i = 0; i < count; i++) {
+        struct target *x = &d->to[i];
+        if (!wire_get(in, &x->w, sizeof x->w) || x->w.kind > STORE_TO_GROUP || uuid_is_none(&x->w.id))
+            return false;
+        x->address = wire_take(in, x->w.address_n);
+        x->index = i;
+    }
+    qsort(d->to, count, sizeof *d->to, by_id);
+    return !in->bad;
+}
+
+static bool parse(struct tx *t, const struct job *j, struct delivery *d)
+{
+    struct wire_in in = {buf_span(&j->body), false};
+    wire_get(&in, &d->w, sizeof d->w);
+    d->w.trace[TRACE_TEXT - 1] = '\0';
+    d->sender = wire_text(&in);
+    d->peer = wire_text(&in);
+    d->login = wire_text(&in);
+    d->find_repeat = d->w.flags & WIRE_DELIVER_FIND_REPEAT;
+    return !in.bad && strlen(d->w.trace) == TRACE_TEXT - 1 && parse_targets(&in, d) &&
+           content_take(&in, t->e->o.message_limit, &d->content);
+}
+
+/* -- submissions that come again -- */
+
+static void hash_text(struct crypto_hash *h, struct span s)
+{
+    const uint64_t n = s.n;
+    crypto_hash_add(h, span_of(&n, sizeof n));
+    crypto_hash_add(h, s);
+}
+
+static void repeat_key(struct delivery *d)
+{
+    struct crypto_hash h;
+    unsigned char out[CRYPTO_HASH];
+    crypto_hash_init(&h);
+    hash_text(&h, d->peer);
+    hash_text(&h, d->sender);
+    for (uint32_t i = 0; i < d->w.target_count; i++) {
+        crypto_hash_add(&h, span_of(&d->to[i].w.kind, sizeof d->to[i].w.kind));
+        crypto_hash_add(&h, span_of(d->to[i].w.id.b, sizeof d->to[i].w.id.b));
+    }
+    crypto_hash_add(&h, span_of(d->content.head.hash, sizeof d->content.head.hash));
+    crypto_hash_final(&h, out);
+    memcpy(d->repeat, out, sizeof d->repeat);
+}
+
+static enum err_code answer(struct job *j, const struct delivery *d, const char *trace, bool repeated)
+{
+    struct wire_delivered w = {.repeated = repeated, .count = d->w.target_count};
+    memcpy(w.trace, trace, TRACE_TEXT);
+    unsigned char *codes = xcalloc(d->w.target_count, 1);
+    for (uint32_t i = 0; i < d->w.target_count; i++)
+        codes[d->to[i].index] = d->to[i].outcome;
+    struct buf *a = parts_add(&j->answer);
+    bool ok = buf_add(a, &w, sizeof w) && buf_add(a, codes, d->w.target_count);
+    free(codes);
+    return ok ? ERR_OK : ERR_LIMIT;
+}
+
+/* ERR_OK: it was here before, and is answered. */
+static enum err_code find_repeat(struct tx *t, struct job *j, struct delivery *d)
+{
+    struct rec_repeat r;
+    repeat_key(d);
+    enum err_code code = tx_get_buf(t, T_REPEAT, span_of(d->repeat, sizeof d->repeat), &t->scratch);
+    if (code != ERR_OK)
+        return code;
+    if (!rec_repeat_get(buf_span(&t->scratch), &r))
+        return ERR_BUG;
+    int64_t age_us = clock_wall_us() - r.at_us;
+    if (age_us < 0 || age_us > repeat_us || r.outcomes.n != d->w.target_count)
+        return ERR_MISSING;
+    for (uint32_t i = 0; i < d->w.target_count; i++)
+        d->to[i].outcome = (uint8_t)r.outcomes.p[i];
+    return answer(j, d, r.trace, true);
+}
+
+static enum err_code keep_repeat(struct tx *t, const struct delivery *d)
+{
+    unsigned char *codes = xcalloc(d->w.target_count, 1);
+    struct rec_repeat r = {.at_us = clock_wall_us(), .outcomes = span_of(codes, d->w.target_count)};
+    memcpy(r.trace, d->w.trace, TRACE_TEXT);
+    for (uint32_t i = 0; i < d->w.target_count; i++)
+        codes[i] = d->to[i].outcome;
+    buf_reset(&t->scratch);
+    bool ok = rec_repeat_put(&r, &t->scratch);
+    free(codes);
+    return ok ? tx_put(t, T_REPEAT, span_of(d->repeat, sizeof d->repeat), buf_span(&t->scratch)) : ERR_LIMIT;
+}
+
+/* -- filing and queueing -- */
+
+static bool is_queued(const struct delivery *d, const struct target *x)
+{
+    return d->w.flags & WIRE_DELIVER_QUEUE || x->w.kind == STORE_TO_GROUP;
+}
+
+static enum err_code file_all(struct tx *t, const struct job *j, struct delivery *d)
+{
+    const struct filing f = {j->content, (uint32_t)d->content.head.size, d->w.received_us};
+    for (uint32_t i = 0; i < d->w.target_count; i++) {
+        struct target *x = &d->to[i];
+        unsigned char place[REC_PLACE];
+        if (is_queued(d, x))
+            continue;
+        if (i && same_account(x, x - 1)) {
+            x->outcome = x[-1].outcome;
+            continue;
+        }
+        enum err_code code = file_inbox(t, &f, &x->w.id, x->w.quota_bytes, place);
+        if (code != ERR_OK && code != ERR_LIMIT)
+            return code;
+        x->outcome = (uint8_t)code;
+        if (code != ERR_OK)
+            continue;
+        d->filed++;
+        if (!buf_add(&d->places, place, sizeof place))
+            return ERR_LIMIT;
+    }
+    return ERR_OK;
+}
+
+/* Who of a queued group must be passed over: the accounts that were filed here. They are in ascending order.
+ */
+static bool put_skip(const struct delivery *d, struct buf *out)
+{
+    bool ok = true;
+    for (uint32_t i = 0; i < d->filed && ok; i++)
+        ok = buf_add(out, d->places.p + (size_t)i * REC_PLACE, KEY_UUID);
+    return ok;
+}
+
+static enum err_code queue_rest(struct tx *t, const struct job *j, struct delivery *d)
+{
+    struct buf targets, skip;
+    struct rec_queue q = {.queued_us = clock_wall_us(),
+                          .content = j->content,
+                          .size = d->content.head.size,
+                          .sender = d->sender,
+                          .trace_lines = 1};
+    bool ok = true;
+    buf_init(&targets, IPC_FRAME_LIMIT);
+    buf_init(&skip, IPC_FRAME_LIMIT);
+    for (uint32_t i = 0; i < d->w.target_count && ok; i++)
+        if (is_queued(d, &d->to[i]) && !(i && same_account(&d->to[i], &d->to[i - 1]))) {
+            q.target_count++;
+            ok = queue_target_put(&targets, &d->to[i].w, d->to[i].address);
+        }
+    ok = ok && put_skip(d, &skip);
+    enum err_code code = ok ? ERR_OK : ERR_LIMIT;
+    if (q.target_count && code == ERR_OK) {
+        memcpy(q.trace, d->w.trace, TRACE_TEXT);
+        q.due_us = q.queued_us;
+        q.targets = buf_span(&targets);
+        q.skip = buf_span(&skip);
+        q.skip_count = d->filed;
+        code = id_take(t->e, ID_QUEUE, &d->queue_id);
+        if (code == ERR_OK)
+            code = queue_put(t, d->queue_id, &q);
+        if (code == ERR_OK)
+            code = queue_due_set(t, q.due_us, d->queue_id, true);
+        t->queue_due = true;
+    }
+    buf_free(&targets);
+    buf_free(&skip);
+    return code;
+}
+
+static enum err_code write_trace(struct tx *t, const struct job *j, const struct delivery *d)
+{
+    struct rec_trace r = {.at_us = d->w.received_us,
+                          .kind = TRACE_RECEIVED,
+                          .content = j->content,
+                          .queue_id = d->queue_id,
+                          .size = d->content.head.size,
+                          .sender = d->sender,
+                          .peer = d->peer,
+                          .login = d->login,
+                          .place_count = d->filed,
+                          .places = buf_span(&d->places)};
+    if (d->find_repeat)
+        memcpy(r.repeat, d->repeat, sizeof r.repeat);
+    return trace_put(t, d->w.trace, 0, &r);
+}
+
+static enum err_code deliver(struct tx *t, struct job *j, struct delivery *d)
+{
+    enum err_code code = d->find_repeat ? find_repeat(t, j, d) : ERR_MISSING;
+    if (code != ERR_MISSING)
+        return code;
+    code = file_all(t, j, d);
+    if (code == ERR_OK)
+        code = queue_rest(t, j, d);
+    if (code != ERR_OK || (d->filed == 0 && d->queue_id == 0)) /* nobody has room: nothing is kept */
+        return code == ERR_OK ? answer(j, d, d->w.trace, false) : code;
+    code = content_store(t, j, &d->content, d->w.trace, d->filed + (d->queue_id ? 1 : 0));
+    if (code == ERR_OK)
+        code = write_trace(t, j, d);
+    if (code == ERR_OK && d->find_repeat)
+        code = keep_repeat(t, d);
+    return code == ERR_OK ? answer(j, d, d->w.trace, false) : code;
+}
+
+enum err_code op_deliver(struct tx *t, struct job *j)
+{
+    struct delivery d = {.to = NULL};
+    buf_init(&d.places, IPC_FRAME_LIMIT);
+    enum err_code code = parse(t, j, &d) && j->has_place ? deliver(t, j, &d) : ERR_SYNTAX;
+    buf_free(&d.places);
+    free(d.to);
+    return code;
+}

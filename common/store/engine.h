@@ -1,0 +1,129 @@
+/* The engine of the mailbox store: Berkeley DB, content segments, one writer thread. It lives in stored and
+ * in offline tools; requests and answers are bodies of wire.h, so that what a request did can be recorded and
+ * repeated as it was. Who may ask what is the caller's to check before (roles, grants); that a mailbox
+ * belongs to the job's account is checked here.
+ *
+ * Writes are jobs: submitted from any thread, applied in order by the writer thread in batches with one
+ * flush, handed back when they are durable. Reads are queries: run by the caller's thread on a snapshot; what
+ * they saw may not be durable yet, so their answers are held until engine_durable() has reached the query's
+ * mark. */
+#ifndef PROV_STORE_ENGINE_H
+#define PROV_STORE_ENGINE_H
+
+#include "common/base/buf.h"
+#include "common/base/err.h"
+#include "common/base/ids.h"
+
+struct engine;
+
+/* Parts of an answer, one frame each; all but the last carry WIRE_MORE. */
+struct parts {
+    struct buf *v;
+    size_t n, cap;
+};
+/* A new empty part. */
+struct buf *parts_add(struct parts *p);
+void parts_free(struct parts *p);
+
+struct job {
+    /* what is asked: filled in by the submitter */
+    uint16_t type;        /* enum wire_type */
+    bool again;           /* it may have been applied before */
+    struct request_id id; /* none (zeros): not recorded */
+    struct uuid account;  /* of the session */
+    uint64_t quota_bytes; /* of the account; 0: no limit */
+    uint64_t mailbox;
+    struct buf body; /* behind struct wire_ask; owned */
+    int fd;          /* large content, or -1; owned */
+    void *owner;     /* the submitter's, untouched */
+    uint64_t seq;    /* the same */
+    uint64_t asker;  /* whoever holds leases: a number that the submitter gives */
+    /* what came of it */
+    enum err_code code;
+    struct parts answer;
+    /* the writer's own */
+    struct job *next;
+    uint32_t part, at; /* slices done; where the next one starts */
+    uint64_t other;    /* what the first slice settled */
+    bool more;
+    bool settled;   /* code is known before the writer sees it */
+    bool has_place; /* the content is in a segment already */
+    uint32_t segment;
+    uint64_t offset, content;
+    struct buf frames; /* its frame table with checksums */
+};
+struct job *job_new(uint16_t type);
+void job_free(struct job **j);
+
+/* A mailbox that a batch changed; mailbox 0: the list of mailboxes of the account. */
+struct touched {
+    struct uuid account;
+    uint64_t mailbox, modseq;
+};
+/* What a batch did; owned by the receiver. All of it is durable. */
+struct news {
+    struct job *jobs; /* finished, linked by next */
+    struct touched *touched;
+    size_t touched_count, touched_cap;
+    bool queue_due;
+    uint64_t durable; /* engine_durable() now */
+};
+void news_free(struct news **n);
+
+struct engine_options {
+    const char *dir; /* made when it is missing (its parent exists) */
+    uint64_t cache_size, segment_size, checkpoint_ms, checkpoint_size;
+    uint64_t message_limit;                  /* raw bytes of one message */
+    uint64_t reserve;                        /* free bytes below which nothing is added */
+    void (*done)(void *arg, struct news *n); /* called on the writer thread after each batch */
+    void *arg;
+};
+
+/* Lock the folder, recover, start the threads. ERR_STATE: another process has it. ERR_SYNTAX: made by a newer
+ * release, or not a store. ERR_RETRY, ERR_BUG: why says. */
+CHECK_RESULT enum err_code engine_open(const struct engine_options *o, struct engine **out, struct err *why);
+/* Finish what was submitted, checkpoint, stop. Jobs come back through done before it returns. */
+void engine_close(struct engine **e);
+
+/* Takes the job. */
+void engine_submit(struct engine *e, struct job *j);
+/* Whether engine knows this type as a write. */
+bool engine_is_write(uint16_t type);
+
+struct query {
+    uint16_t type;
+    struct uuid account;
+    uint64_t mailbox;
+    struct span body; /* borrowed */
+    uint32_t budget;  /* items after which it stops with more set */
+    /* where it goes on; zeros at first */
+    uint64_t next;
+    struct uuid next_uuid;
+    /* the answer */
+    struct parts answer;
+    bool more; /* run it again for the rest; all parts so far carry WIRE_MORE. LIST and CHANGES do not go on:
+                  over their budget they answer nothing, and want a larger one */
+    uint64_t mark;
+};
+/* ERR_RETRY: the snapshot fell (deadlock): ask again. */
+CHECK_RESULT enum err_code engine_query(struct engine *e, struct query *q);
+/* Batches up to this number are on the disk. */
+uint64_t engine_durable(const struct engine *e);
+
+/* What a login needs to know of an account. ERR_MISSING: it has not been seen yet. *mark as in a query. */
+struct account_state {
+    int64_t revoked_before_us, last_login_us;
+    uint64_t quota_bytes;
+    bool complete; /* INBOX and the special-use mailboxes are there */
+};
+CHECK_RESULT enum err_code engine_account(struct engine *e, const struct uuid *account,
+                                          struct account_state *out, uint64_t *mark);
+/* The state of a mailbox for an event. ERR_MISSING; ERR_DENIED: another account's. */
+CHECK_RESULT enum err_code engine_modseq(struct engine *e, const struct uuid *account, uint64_t mailbox,
+                                         uint64_t *modseq, uint64_t *mark);
+/* Whether a queue entry is due that no worker has leased. */
+bool engine_queue_due(struct engine *e);
+/* Take back the leases of an asker that went away. */
+void engine_lease_drop(struct engine *e, uint64_t asker);
+
+#endif

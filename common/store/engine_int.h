@@ -1,0 +1,355 @@
+/* Friend header of the engine's files: the only ones that include db.h. */
+#ifndef PROV_STORE_ENGINE_INT_H
+#define PROV_STORE_ENGINE_INT_H
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/store/engine.h"
+#include "common/store/rec.h"
+#include "common/store/wire.h"
+#include <db.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* In the order in which a transaction touches them. */
+enum table {
+    T_STORE,
+    T_ACCOUNT,
+    T_NAME,
+    T_QUOTA,
+    T_MAILBOX,
+    T_KEYWORD,
+    T_MESSAGE,
+    T_CONTENT,
+    T_REF,
+    T_CHANGE,
+    T_QUEUE,
+    T_QUEUE_DUE,
+    T_TRACE,
+    T_REPEAT,
+    T_DONE,
+    T_SEGMENT,
+    T_COUNT
+};
+
+enum id_kind { ID_MAILBOX, ID_UIDVALIDITY, ID_CONTENT, ID_QUEUE, ID_KINDS };
+
+struct lease {
+    uint64_t queue_id, asker, until_ms, length_ms;
+};
+
+/* A segment that grows. The writer has one for small contents, the stager one for large ones. */
+struct stream {
+    struct engine *e;
+    bool large;
+    int fd; /* -1: none open */
+    uint32_t number;
+    uint64_t written; /* bytes in the file that are spoken for */
+    struct buf pending;
+    bool dirty; /* written, not synced */
+};
+
+enum { SEGMENT_FDS = 128, SEGMENT_HEAD = 64 };
+struct segment_fd {
+    uint32_t number;
+    int fd;
+    unsigned users;
+    uint64_t used;
+};
+
+struct counters {
+    _Atomic uint64_t batches, flushes, jobs, deadlocks, checkpoints, refused_full, segments_made;
+};
+
+struct engine {
+    struct engine_options o;
+    char *dir;
+    int lock_fd, dir_fd, segment_dir_fd;
+    DB_ENV *env;
+    DB *db[T_COUNT];
+
+    pthread_mutex_t id_lock;
+    uint64_t id_next[ID_KINDS], id_end[ID_KINDS];
+
+    pthread_mutex_t segment_lock; /* guards next_segment and fds */
+    uint32_t next_segment;
+    struct segment_fd fds[SEGMENT_FDS];
+    uint64_t fd_clock;
+    struct stream small, large;
+
+    pthread_mutex_t lock; /* guards the two lists and the flags */
+    pthread_cond_t work, large_work;
+    struct job *first, **last;             /* for the writer */
+    struct job *large_first, **large_last; /* for the stager */
+    unsigned staging;
+    bool stopping;
+    pthread_t writer, stager, care;
+    bool threads;
+    pthread_cond_t care_wake;
+
+    /* the writer's own */
+    struct job *sliced;
+    struct job *lazy; /* acknowledgements and confirmations */
+    size_t lazy_count;
+    uint64_t lazy_since_ms;
+    bool commits; /* since the last flush */
+    pthread_mutex_t lease_lock;
+    struct lease *leases;
+    size_t lease_count;
+
+    _Atomic uint64_t visible, durable;
+    _Atomic bool full;
+    struct counters count;
+};
+
+/* -- tx.c: transactions and records -- */
+struct tx {
+    struct engine *e;
+    DB_TXN *t;
+    struct buf scratch; /* for values of no fixed size */
+    struct touched *touched;
+    size_t touched_count, touched_cap;
+    bool queue_due;
+    bool reads;    /* a snapshot */
+    size_t writes; /* since it began */
+};
+/* Open with code (write: NOSYNC; read: snapshot). */
+enum err_code tx_begin(struct engine *e, bool reads, struct tx *t) CHECK_RESULT;
+/* Begin another with what t has allocated. */
+enum err_code tx_renew(struct tx *t) CHECK_RESULT;
+enum err_code tx_commit(struct tx *t) CHECK_RESULT;
+void tx_abort(struct tx *t);
+/* Forget what is kept between the transactions of one tx. */
+void tx_free(struct tx *t);
+/* The event of a mailbox; it counts when the transaction commits. */
+void tx_touch(struct tx *t, const struct uuid *account, uint64_t mailbox, uint64_t modseq);
+
+/* A fixed record of at most size bytes; *n is its length. ERR_MISSING; ERR_RETRY: deadlock or a full disk. */
+enum err_code tx_get(struct tx *t, enum table table, struct span key, void *out, size_t size,
+                     size_t *n) CHECK_RESULT;
+/* A record of any size, into out (reset first). */
+enum err_code tx_get_buf(struct tx *t, enum table table, struct span key, struct buf *out) CHECK_RESULT;
+/* Its first n bytes only. */
+enum err_code tx_get_head(struct tx *t, enum table table, struct span key, void *out, size_t size,
+                          size_t *n) CHECK_RESULT;
+enum err_code tx_put(struct tx *t, enum table table, struct span key, struct span value) CHECK_RESULT;
+/* ERR_STATE: the key is there; the transaction must be aborted then. */
+enum err_code tx_put_new(struct tx *t, enum table table, struct span key, struct span value) CHECK_RESULT;
+enum err_code tx_del(struct tx *t, enum table table, struct span key) CHECK_RESULT; /* ERR_MISSING */
+/* The last key of a table (with value); ERR_MISSING: it is empty. */
+enum err_code tx_last(struct tx *t, enum table table, struct buf *key, struct buf *value) CHECK_RESULT;
+/* Turn a libdb result into a code; what cannot be lived with ends the process. */
+enum err_code db_code(struct engine *e, const char *what, int ret);
+
+/* A forward scan of the keys that start with the first prefix_n bytes of from. */
+struct scan {
+    struct tx *t;
+    DBC *c;
+    struct buf prefix;
+    char *block;
+    size_t block_size;
+    void *at;
+    DBT data;
+    enum err_code code; /* why it ended: ERR_OK at the end of the range */
+    bool started;
+};
+void scan_open(struct scan *s, struct tx *t, enum table table, struct span from, size_t prefix_n,
+               size_t block_size);
+/* Borrowed until the next call. False: the end, or s->code says why not. */
+bool scan_next(struct scan *s, struct span *key, struct span *value);
+enum err_code scan_close(struct scan *s) CHECK_RESULT;
+
+/* Log an alarm and end the process: nothing that was not durable leaves it. */
+void __attribute__((noreturn)) engine_fatal(struct engine *e, const char *what, const char *why);
+
+/* -- env.c -- */
+enum err_code env_open(struct engine *e, struct err *why) CHECK_RESULT;
+void env_close(struct engine *e);
+void env_checkpoint(struct engine *e, bool force);
+uint64_t env_log_bytes(struct engine *e); /* bytes of log ever written, roughly */
+void *care_main(void *engine);
+
+/* -- ids.c -- */
+enum err_code ids_load(struct engine *e) CHECK_RESULT;
+/* The next identity of a kind; never given twice, across restarts too. */
+enum err_code id_take(struct engine *e, enum id_kind kind, uint64_t *out) CHECK_RESULT;
+
+/* -- segment.c -- */
+enum err_code segments_open(struct engine *e, struct err *why) CHECK_RESULT;
+void segments_close(struct engine *e);
+/* Queue a content for writing; its place is known at once. */
+enum err_code stream_add(struct stream *s, struct job *j, const struct wire_content *w, struct span table,
+                         struct span bytes) CHECK_RESULT;
+/* Write what is pending. ERR_RETRY: no space; what was added since the last flush is lost. */
+enum err_code stream_flush(struct stream *s) CHECK_RESULT;
+/* Bring it to the disk, or end the process. */
+void stream_sync(struct stream *s);
+/* A content whose bytes lie (partly) in j->fd: written and synced. */
+enum err_code stream_add_large(struct stream *s, struct job *j, const struct wire_content *w,
+                               struct span table, struct span bytes) CHECK_RESULT;
+void stream_close(struct stream *s);
+enum err_code segment_read(struct engine *e, uint32_t number, uint64_t offset, char *out,
+                           size_t n) CHECK_RESULT;
+enum err_code segment_recover(struct engine *e, struct err *why) CHECK_RESULT;
+
+/* -- content.c -- */
+struct content_in {
+    struct wire_content head;
+    struct span table, meta, bytes;
+};
+/* Take the content that ends a body, checked against the bounds. */
+bool content_take(struct wire_in *in, uint64_t limit, struct content_in *out) CHECK_RESULT;
+/* Where in a body of this type the content starts; false: it has none or is broken. */
+bool content_find(uint16_t type, struct span body, uint64_t limit, struct content_in *out) CHECK_RESULT;
+enum err_code content_store(struct tx *t, const struct job *j, const struct content_in *in, const char *trace,
+                            uint32_t refs) CHECK_RESULT;
+/* by: how many references more or less. */
+enum err_code content_ref(struct tx *t, uint64_t content, int by) CHECK_RESULT;
+
+/* -- account.c -- */
+enum err_code account_get(struct tx *t, const struct uuid *id, struct rec_account *out) CHECK_RESULT;
+enum err_code account_put(struct tx *t, const struct uuid *id, const struct rec_account *r) CHECK_RESULT;
+/* The account with its INBOX; made when it is new. specials: with the special-use mailboxes. */
+enum err_code account_need(struct tx *t, const struct uuid *id, bool specials,
+                           struct rec_account *out) CHECK_RESULT;
+enum err_code quota_get(struct tx *t, const struct uuid *id, struct rec_quota *out) CHECK_RESULT;
+enum err_code quota_put(struct tx *t, const struct uuid *id, const struct rec_quota *q) CHECK_RESULT;
+/* Add and subtract; ERR_LIMIT when bytes would pass limit (0: none). */
+enum err_code quota_move(struct tx *t, const struct uuid *id, int64_t bytes, int64_t messages,
+                         uint64_t limit) CHECK_RESULT;
+enum err_code op_login(struct tx *t, struct job *j) CHECK_RESULT;
+enum err_code op_touch(struct tx *t, struct job *j) CHECK_RESULT;
+enum err_code op_revoke(struct tx *t, struct job *j) CHECK_RESULT;
+
+/* -- mailbox.c: boxes and keywords -- */
+struct box {
+    uint64_t id;
+    struct rec_box r;
+};
+enum err_code box_get(struct tx *t, uint64_t id, struct box *out) CHECK_RESULT;
+enum err_code box_put(struct tx *t, const struct box *b) CHECK_RESULT;
+/* Living and of this account: ERR_MISSING, ERR_DENIED. */
+enum err_code box_of(struct tx *t, const struct uuid *account, uint64_t id, struct box *out) CHECK_RESULT;
+enum err_code box_new(struct tx *t, const struct uuid *account, enum store_use use,
+                      struct box *out) CHECK_RESULT;
+/* Keyword names of a mailbox. */
+enum { KEYWORDS = 64, KEYWORD_LIMIT = 200 };
+struct keywords {
+    struct buf text;
+    struct span v[KEYWORDS];
+    size_t n;
+};
+void keywords_init(struct keywords *k);
+void keywords_free(struct keywords *k);
+enum err_code keywords_get(struct tx *t, const struct box *b, struct keywords *out) CHECK_RESULT;
+/* The bits of names (texts of wire); add: missing ones are made and written (ERR_LIMIT: no room). */
+enum err_code keywords_bits(struct tx *t, struct box *b, struct keywords *k, struct wire_in *in, size_t count,
+                            bool add, uint64_t *bits) CHECK_RESULT;
+/* The destination's bits for a row's keywords of another mailbox. */
+enum err_code keywords_map(struct tx *t, const struct keywords *from, struct box *to, struct keywords *names,
+                           uint64_t bits, uint64_t *out) CHECK_RESULT;
+bool box_wire(const struct box *b, const struct rec_name *n, struct span name, const struct keywords *k,
+              struct buf *out) CHECK_RESULT;
+
+/* -- name.c -- */
+enum { NAME_KEY_LIMIT = KEY_UUID + STORE_NAME_LIMIT };
+struct name {
+    size_t n;
+    char p[STORE_NAME_LIMIT];
+};
+/* The canonical form. False: not a name. */
+bool name_normal(struct span in, struct name *out) CHECK_RESULT;
+enum err_code name_get(struct tx *t, const struct uuid *account, struct span name,
+                       struct rec_name *out) CHECK_RESULT;
+enum err_code name_put(struct tx *t, const struct uuid *account, struct span name,
+                       const struct rec_name *r) CHECK_RESULT;
+/* The living mailbox of a name: ERR_SYNTAX, ERR_MISSING. */
+enum err_code name_box(struct tx *t, const struct uuid *account, struct span name, struct name *normal,
+                       struct rec_name *rec, struct box *out) CHECK_RESULT;
+/* A new mailbox under a name that is not taken by one; superiors are made. */
+enum err_code name_make(struct tx *t, const struct uuid *account, const struct name *name, enum store_use use,
+                        bool subscribe, struct box *out) CHECK_RESULT;
+enum err_code name_list_changed(struct tx *t, const struct uuid *account, int mailboxes) CHECK_RESULT;
+enum err_code op_create(struct tx *t, struct job *j) CHECK_RESULT;
+enum err_code op_delete(struct tx *t, struct job *j) CHECK_RESULT;
+enum err_code op_rename(struct tx *t, struct job *j) CHECK_RESULT;
+enum err_code op_subscribe(struct tx *t, struct job *j) CHECK_RESULT;
+enum err_code op_claim(struct tx *t, struct job *j) CHECK_RESULT;
+
+/* -- message.c -- */
+enum err_code row_get(struct tx *t, uint64_t mailbox, uint32_t uid, struct store_row *out) CHECK_RESULT;
+enum err_code row_put(struct tx *t, uint64_t mailbox, const struct store_row *r) CHECK_RESULT;
+enum err_code row_del(struct tx *t, uint64_t mailbox, uint32_t uid) CHECK_RESULT;
+/* A new message at the end of b: UID, modseq and counters are b's (not written yet); the change is. */
+enum err_code message_add(struct tx *t, struct box *b, struct store_row *row, enum change_op op) CHECK_RESULT;
+void box_count(struct box *b, const struct store_row *r, int by);
+int32_t saved_now(void);
+uint32_t uid_at(struct span uids, size_t i); /* of a list as it lies in a body */
+enum err_code op_append(struct tx *t, struct job *j) CHECK_RESULT;
+enum err_code op_flags(struct tx *t, struct job *j) CHECK_RESULT;
+enum err_code op_copy(struct tx *t, struct job *j) CHECK_RESULT;
+enum err_code op_expunge(struct tx *t, struct job *j) CHECK_RESULT;
+enum { SLICE = 256 };
+
+/* -- change.c -- */
+enum err_code change_put(struct tx *t, uint64_t mailbox, uint64_t modseq, struct span value) CHECK_RESULT;
+enum err_code change_added(struct tx *t, const struct box *b, enum change_op op, uint64_t other, uint32_t uid,
+                           uint32_t count) CHECK_RESULT;
+
+/* -- deliver.c, queue.c, trace.c -- */
+enum err_code op_deliver(struct tx *t, struct job *j) CHECK_RESULT;
+enum err_code op_confirm(struct tx *t, struct job *j) CHECK_RESULT;
+enum err_code op_lease(struct tx *t, struct job *j) CHECK_RESULT;
+enum err_code op_slice(struct tx *t, struct job *j) CHECK_RESULT;
+enum err_code op_defer(struct tx *t, struct job *j) CHECK_RESULT;
+struct filing {
+    uint64_t content;
+    uint32_t size;
+    int64_t now_us;
+};
+/* File one content into the INBOX of an account. ERR_LIMIT: over quota. place (REC_PLACE bytes) says where.
+ */
+enum err_code file_inbox(struct tx *t, const struct filing *f, const struct uuid *account,
+                         uint64_t quota_bytes, unsigned char place[REC_PLACE]) CHECK_RESULT;
+/* texts and targets of wire to the form of rec_queue; false: broken */
+bool queue_target_put(struct buf *out, const struct wire_target *w, struct span address) CHECK_RESULT;
+enum err_code queue_put(struct tx *t, uint64_t id, const struct rec_queue *q) CHECK_RESULT;
+enum err_code queue_due_set(struct tx *t, int64_t due_us, uint64_t id, bool on) CHECK_RESULT;
+enum err_code trace_put(struct tx *t, const char *trace, uint32_t n, const struct rec_trace *r) CHECK_RESULT;
+/* Drop the repeat key of a trace. */
+enum err_code trace_confirm(struct tx *t, const char *trace) CHECK_RESULT;
+
+/* -- done.c -- */
+enum err_code done_put(struct tx *t, struct job *j, bool final, struct span answer) CHECK_RESULT;
+/* The recorded parts of j: *final says whether it is finished (then code and answer are filled in), else
+ * part, at and other tell where it stopped. ERR_MISSING: never seen. */
+enum err_code done_find(struct engine *e, struct job *j, bool *final) CHECK_RESULT;
+enum err_code done_forget(struct tx *t, const struct request_id *id) CHECK_RESULT;
+enum err_code done_resume(struct engine *e) CHECK_RESULT; /* unfinished ones go to e->sliced */
+enum err_code op_expire(struct tx *t, struct job *j) CHECK_RESULT;
+
+/* -- batch.c -- */
+void *writer_main(void *engine);
+void *stager_main(void *engine);
+
+/* -- read.c, read_admin.c -- */
+enum err_code read_accounts(struct tx *t, struct query *q) CHECK_RESULT;
+enum err_code read_mailboxes(struct tx *t, struct query *q) CHECK_RESULT;
+enum err_code read_trace(struct tx *t, struct query *q) CHECK_RESULT;
+enum err_code read_stats(struct tx *t, struct query *q) CHECK_RESULT;
+enum err_code read_list_of(struct tx *t, const struct uuid *account, struct query *q) CHECK_RESULT;
+enum err_code read_changes(struct tx *t, struct query *q) CHECK_RESULT;
+enum { ROWS_PART = 4096 };
+
+static inline struct span key_of(const unsigned char *p, size_t n)
+{
+    return span_of(p, n);
+}
+static inline struct span key_uuid(const struct uuid *u)
+{
+    return span_of(u->b, sizeof u->b);
+}
+/* The answer's only part so far. */
+bool answer_add(struct job *j, const void *p, size_t n) CHECK_RESULT;
+
+#endif

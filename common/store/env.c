@@ -1,0 +1,178 @@
+/* The Berkeley DB environment: opening with recovery under a lock of our own (DB_PRIVATE does not keep a
+ * second process out), tables, checkpoints by time and by log written, removal of logs that recovery does not
+ * need. The hard point is the bound on recovery time: checkpoints follow the distance in the log, not only
+ * the clock. */
+#include "common/store/engine_int.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { LOG_FILE = 64 << 20, LOG_BUFFER = 8 << 20, LOCKS = 200000, TRANSACTIONS = 2000, CARE_TICK_MS = 100 };
+
+static const struct {
+    const char *name;
+    u_int32_t page;
+} tables[T_COUNT] = {
+    [T_STORE] = {"store", 4096},     [T_ACCOUNT] = {"account", 1024},  [T_NAME] = {"mailbox_name", 8192},
+    [T_QUOTA] = {"quota", 1024},     [T_MAILBOX] = {"mailbox", 1024},  [T_KEYWORD] = {"keyword", 4096},
+    [T_MESSAGE] = {"message", 8192}, [T_CONTENT] = {"content", 16384}, [T_REF] = {"content_ref", 4096},
+    [T_CHANGE] = {"change", 8192},   [T_QUEUE] = {"queue", 8192},      [T_QUEUE_DUE] = {"queue_due", 4096},
+    [T_TRACE] = {"trace", 8192},     [T_REPEAT] = {"repeat", 4096},    [T_DONE] = {"done", 8192},
+    [T_SEGMENT] = {"segment", 4096},
+};
+
+static void on_db_error(const DB_ENV *env, const char *prefix, const char *text)
+{
+    (void)env;
+    (void)prefix;
+    log_event(LOG_ERROR, NULL, "store.database.error", F_STR("text", text));
+}
+
+static void on_panic(DB_ENV *env, int ret)
+{
+    engine_fatal(env->app_private, "database", db_strerror(ret));
+}
+
+static enum err_code env_create(struct engine *e, struct err *why)
+{
+    int ret = db_env_create(&e->env, 0);
+    if (ret != 0)
+        return err_set(why, ERR_BUG, NULL, "db_env_create: %s", db_strerror(ret));
+    DB_ENV *v = e->env;
+    v->app_private = e;
+    v->set_errcall(v, on_db_error);
+    v->set_paniccall(v, on_panic);
+    uint64_t cache = e->o.cache_size;
+    ret = v->set_cachesize(v, (u_int32_t)(cache >> 30), (u_int32_t)(cache & ((1U << 30) - 1)), 1);
+    ret = ret ? ret : v->set_lg_max(v, LOG_FILE);
+    ret = ret ? ret : v->set_lg_bsize(v, LOG_BUFFER);
+    ret = ret ? ret : v->set_lk_detect(v, DB_LOCK_DEFAULT);
+    ret = ret ? ret : v->set_lk_max_locks(v, LOCKS);
+    ret = ret ? ret : v->set_lk_max_objects(v, LOCKS);
+    ret = ret ? ret : v->set_tx_max(v, TRANSACTIONS);
+    ret = ret ? ret : v->set_flags(v, DB_TXN_NOSYNC, 1);
+    if (ret != 0)
+        return err_set(why, ERR_BUG, NULL, "setting up the environment: %s", db_strerror(ret));
+    char *home = NULL;
+    if (asprintf(&home, "%s/db", e->dir) < 0)
+        abort();
+    ret = v->open(v, home,
+                  DB_CREATE | DB_RECOVER | DB_PRIVATE | DB_THREAD | DB_INIT_TXN | DB_INIT_LOG | DB_INIT_LOCK |
+                      DB_INIT_MPOOL,
+                  0640);
+    if (ret != 0)
+        err_set(why, ERR_BUG, NULL, "opening the environment in %s: %s", home, db_strerror(ret));
+    free(home);
+    return ret ? ERR_BUG : ERR_OK;
+}
+
+static enum err_code open_table(struct engine *e, enum table t, struct err *why)
+{
+    DB *db = NULL;
+    char file[64];
+    snprintf(file, sizeof file, "%s.db", tables[t].name);
+    int ret = db_create(&db, e->env, 0);
+    ret = ret ? ret : db->set_pagesize(db, tables[t].page);
+    ret = ret ? ret
+              : db->open(db, NULL, file, NULL, DB_BTREE,
+                         DB_CREATE | DB_AUTO_COMMIT | DB_THREAD | DB_MULTIVERSION, 0640);
+    if (ret != 0) {
+        err_set(why, ERR_BUG, NULL, "opening %s: %s", file, db_strerror(ret));
+        if (db)
+            db->close(db, 0);
+        return ERR_BUG;
+    }
+    e->db[t] = db;
+    return ERR_OK;
+}
+
+enum err_code env_open(struct engine *e, struct err *why)
+{
+    enum err_code code = env_create(e, why);
+    for (int t = 0; code == ERR_OK && t < T_COUNT; t++)
+        code = open_table(e, (enum table)t, why);
+    if (code == ERR_OK && e->env->log_flush(e->env, NULL) != 0)
+        code = err_set(why, ERR_BUG, NULL, "log_flush failed");
+    return code;
+}
+
+void env_close(struct engine *e)
+{
+    for (int t = T_COUNT - 1; t >= 0; t--)
+        if (e->db[t])
+            e->db[t]->close(e->db[t], 0);
+    if (e->env)
+        e->env->close(e->env, 0);
+    e->env = NULL;
+}
+
+uint64_t env_log_bytes(struct engine *e)
+{
+    DB_LOG_STAT *st = NULL;
+    if (e->env->log_stat(e->env, &st, 0) != 0)
+        return 0;
+    uint64_t bytes = (uint64_t)st->st_cur_file * LOG_FILE + st->st_cur_offset;
+    free(st);
+    return bytes;
+}
+
+void env_checkpoint(struct engine *e, bool force)
+{
+    int ret = e->env->txn_checkpoint(e->env, 0, 0, force ? DB_FORCE : 0);
+    if (ret == ENOSPC || ret == EDQUOT) {
+        log_event(LOG_ALARM, NULL, "store.checkpoint.failed", F_STR("why", db_strerror(ret)));
+        return; /* the log still has it all; the next one tries again */
+    }
+    if (ret != 0)
+        engine_fatal(e, "checkpoint", db_strerror(ret));
+    atomic_fetch_add(&e->count.checkpoints, 1);
+    char **gone = NULL;
+    ret = e->env->log_archive(e->env, &gone, DB_ARCH_REMOVE);
+    free(gone);
+    if (ret != 0)
+        log_event(LOG_ERROR, NULL, "store.log.kept", F_STR("why", db_strerror(ret)));
+}
+
+static bool care_sleep(struct engine *e)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += CARE_TICK_MS * 1000000L;
+    if (until.tv_nsec >= 1000000000L) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000L;
+    }
+    pthread_mutex_lock(&e->lock);
+    if (!e->stopping)
+        pthread_cond_timedwait(&e->care_wake, &e->lock, &until);
+    bool stop = e->stopping;
+    pthread_mutex_unlock(&e->lock);
+    return !stop;
+}
+
+/* Checkpoints, and once an hour what is old. */
+void *care_main(void *engine)
+{
+    enum { HOUR_MS = 3600 * 1000 };
+    struct engine *e = engine;
+    uint64_t last_ms = clock_mono_ms(), last_bytes = env_log_bytes(e), expired_ms = last_ms;
+    while (care_sleep(e)) {
+        uint64_t now = clock_mono_ms(), bytes = env_log_bytes(e);
+        bool due = bytes - last_bytes >= e->o.checkpoint_size ||
+                   (bytes != last_bytes && now - last_ms >= e->o.checkpoint_ms);
+        if (due) {
+            env_checkpoint(e, false);
+            last_ms = clock_mono_ms();
+            last_bytes = env_log_bytes(e);
+        }
+        if (now - expired_ms >= HOUR_MS) {
+            expired_ms = now;
+            engine_submit(e, job_new(WIRE_EXPIRE));
+        }
+    }
+    return NULL;
+}

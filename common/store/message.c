@@ -1,0 +1,146 @@
+/* Messages of mailboxes: their rows, and APPEND. The hard point is the counters of the mailbox: they move
+ * with the rows in the same transaction, never apart. Flags are flags.c's, copies, moves and expunges
+ * move.c's. */
+#include "common/store/engine_int.h"
+#include <assert.h>
+#include <stdlib.h>
+
+static const int64_t saved_epoch_s = 1577836800; /* 2020-01-01 */
+
+int32_t saved_now(void)
+{
+    return (int32_t)(clock_wall_s() - saved_epoch_s);
+}
+
+enum err_code row_get(struct tx *t, uint64_t mailbox, uint32_t uid, struct store_row *out)
+{
+    unsigned char key[KEY_MESSAGE], v[REC_ROW];
+    size_t n;
+    key_message(key, mailbox, uid);
+    enum err_code code = tx_get(t, T_MESSAGE, span_of(key, sizeof key), v, sizeof v, &n);
+    if (code == ERR_OK && !rec_row_get(span_of(v, n), out))
+        return ERR_BUG;
+    out->uid = uid;
+    return code;
+}
+
+enum err_code row_put(struct tx *t, uint64_t mailbox, const struct store_row *r)
+{
+    unsigned char key[KEY_MESSAGE], v[REC_ROW];
+    key_message(key, mailbox, r->uid);
+    rec_row_put(r, v);
+    return tx_put(t, T_MESSAGE, span_of(key, sizeof key), span_of(v, sizeof v));
+}
+
+enum err_code row_del(struct tx *t, uint64_t mailbox, uint32_t uid)
+{
+    unsigned char key[KEY_MESSAGE];
+    key_message(key, mailbox, uid);
+    return tx_del(t, T_MESSAGE, span_of(key, sizeof key));
+}
+
+void box_count(struct box *b, const struct store_row *r, int by)
+{
+    b->r.messages += (uint32_t)by;
+    b->r.bytes += by > 0 ? r->size : -(uint64_t)r->size;
+    if (!(r->flags & STORE_SEEN))
+        b->r.unseen += (uint32_t)by;
+    if (r->flags & STORE_DELETED)
+        b->r.deleted += (uint32_t)by;
+}
+
+enum err_code message_add(struct tx *t, struct box *b, struct store_row *row, enum change_op op)
+{
+    if (b->r.uidnext == UINT32_MAX)
+        return ERR_LIMIT;
+    row->uid = b->r.uidnext++;
+    row->modseq = ++b->r.modseq;
+    row->saved_s_low = saved_now();
+    box_count(b, row, 1);
+    enum err_code code = row_put(t, b->id, row);
+    return code == ERR_OK ? change_added(t, b, op, 0, row->uid, 1) : code;
+}
+
+/* -- append -- */
+
+static enum err_code append_trace(struct tx *t, const struct job *j, const struct wire_append *w,
+                                  const struct content_in *c, const struct box *b, uint32_t uid)
+{
+    unsigned char place[REC_PLACE];
+    if (!w->trace[0])
+        return ERR_OK;
+    memcpy(place, b->r.account.b, KEY_UUID);
+    put_be64(place + 16, b->id);
+    put_be32(place + 24, uid);
+    const struct rec_trace r = {.at_us = clock_wall_us(),
+                                .kind = TRACE_APPENDED,
+                                .content = j->content,
+                                .size = c->head.size,
+                                .place_count = 1,
+                                .places = span_of(place, sizeof place)};
+    return trace_put(t, w->trace, 0, &r);
+}
+
+struct append {
+    struct wire_append w;
+    struct span name;
+    struct wire_in keywords;
+    struct content_in content;
+};
+
+static bool append_parse(struct tx *t, struct job *j, struct append *a)
+{
+    struct wire_in in = {buf_span(&j->body), false};
+    wire_get(&in, &a->w, sizeof a->w);
+    a->name = wire_text(&in);
+    a->keywords = in;
+    for (uint32_t i = 0; i < a->w.keyword_count && !in.bad; i++)
+        wire_text(&in);
+    a->w.trace[TRACE_TEXT - 1] = '\0';
+    return !in.bad && a->w.keyword_count <= KEYWORDS && content_take(&in, t->e->o.message_limit, &a->content);
+}
+
+static enum err_code append_into(struct tx *t, struct job *j, struct append *a, struct box *b,
+                                 struct keywords *k)
+{
+    struct store_row row = {.flags = a->w.flags & 0x1f,
+                            .content = j->content,
+                            .internal_s = a->w.internal_s,
+                            .zone_min = (int16_t)a->w.zone_min,
+                            .size = (uint32_t)a->content.head.size};
+    enum err_code code = quota_move(t, &j->account, (int64_t)row.size, 1, j->quota_bytes);
+    if (code == ERR_OK)
+        code = keywords_get(t, b, k);
+    if (code == ERR_OK)
+        code = keywords_bits(t, b, k, &a->keywords, a->w.keyword_count, true, &row.keywords);
+    if (code == ERR_OK)
+        code = content_store(t, j, &a->content, a->w.trace, 1);
+    if (code == ERR_OK)
+        code = message_add(t, b, &row, CHANGE_APPEND);
+    if (code == ERR_OK)
+        code = box_put(t, b);
+    if (code == ERR_OK)
+        code = append_trace(t, j, &a->w, &a->content, b, row.uid);
+    const struct wire_appended answer = {b->id, b->r.uidvalidity, row.uid};
+    if (code == ERR_OK && !answer_add(j, &answer, sizeof answer))
+        code = ERR_LIMIT;
+    return code;
+}
+
+enum err_code op_append(struct tx *t, struct job *j)
+{
+    struct append a;
+    struct name name;
+    struct rec_name rec;
+    struct box b;
+    struct keywords k;
+    if (!append_parse(t, j, &a) || !j->has_place)
+        return ERR_SYNTAX;
+    enum err_code code = name_box(t, &j->account, a.name, &name, &rec, &b);
+    if (code != ERR_OK)
+        return code;
+    keywords_init(&k);
+    code = append_into(t, j, &a, &b, &k);
+    keywords_free(&k);
+    return code;
+}

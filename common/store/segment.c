@@ -1,0 +1,386 @@
+/* Content segments: files that only grow. A content is a head, its frame table and its packed frames; the
+ * head makes a segment readable without the databases. Two streams grow at a time: the writer's for small
+ * contents (one write and one sync for a batch) and the stager's for large ones, so that a message of a
+ * hundred megabytes keeps nobody waiting. The hard point is the tail: bytes behind the last committed content
+ * mean nothing. At start every segment that was open is cut to the end of its last committed content and
+ * sealed, and a new one begins: bytes that were once referred to are never written over. A sync that fails
+ * ends the process; it is never tried again. */
+#include "common/store/engine_int.h"
+#include "common/store/crc.h"
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { CONTENT_HEAD = 40, PENDING_LIMIT = 64 << 20, COPY_BYTES = 1 << 20 };
+static const char segment_magic[8] = "PMSEG\0\0\1";
+static const char content_magic[4] = "PMc1";
+
+static void file_name(uint32_t number, char out[32])
+{
+    snprintf(out, 32, "%08x.seg", number);
+}
+
+static bool write_at(int fd, struct span s, uint64_t at)
+{
+    while (s.n) {
+        ssize_t n = pwrite(fd, s.p, s.n, (off_t)at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        s = span_drop(s, (size_t)n);
+        at += (uint64_t)n;
+    }
+    return true;
+}
+
+static enum err_code write_failed(struct engine *e, const char *what)
+{
+    int error = errno;
+    if (error != ENOSPC && error != EDQUOT && error != EFBIG)
+        engine_fatal(e, what, strerror(error));
+    log_event(LOG_ALARM, NULL, "store.disk.full", F_STR("what", what));
+    return ERR_RETRY;
+}
+
+static enum err_code note_segment(struct engine *e, uint32_t number, const struct rec_segment *r)
+{
+    struct tx t;
+    unsigned char key[4], v[REC_SEGMENT];
+    put_be32(key, number);
+    rec_segment_put(r, v);
+    enum err_code code = tx_begin(e, false, &t);
+    if (code == ERR_OK)
+        code = tx_put(&t, T_SEGMENT, span_of(key, sizeof key), span_of(v, sizeof v));
+    if (code == ERR_OK)
+        code = tx_commit(&t);
+    tx_free(&t);
+    return code;
+}
+
+/* -- growing -- */
+
+/* A fresh segment for the stream: on the disk with its name, and on record, before anything lies in it. */
+static enum err_code stream_open(struct stream *s)
+{
+    struct engine *e = s->e;
+    char name[32], head[SEGMENT_HEAD] = {0};
+    pthread_mutex_lock(&e->id_lock);
+    struct rec_segment r = {.large = s->large, .first_content = e->id_next[ID_CONTENT]};
+    pthread_mutex_unlock(&e->id_lock);
+    pthread_mutex_lock(&e->segment_lock);
+    uint32_t number = e->next_segment++;
+    pthread_mutex_unlock(&e->segment_lock);
+    file_name(number, name);
+    memcpy(head, segment_magic, sizeof segment_magic);
+    put_be32((unsigned char *)head + 8, number);
+    int fd = openat(e->segment_dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+    if (fd < 0)
+        return write_failed(e, "making a segment");
+    if (!write_at(fd, span_of(head, sizeof head), 0)) {
+        enum err_code code = write_failed(e, "heading a segment");
+        close(fd);
+        unlinkat(e->segment_dir_fd, name, 0);
+        return code;
+    }
+    if (fdatasync(fd) != 0 || fsync(e->segment_dir_fd) != 0)
+        engine_fatal(e, "syncing a new segment", strerror(errno));
+    enum err_code code = note_segment(e, number, &r);
+    if (code != ERR_OK) {
+        close(fd);
+        return code; /* not on record: the next start removes it */
+    }
+    s->fd = fd;
+    s->number = number;
+    s->written = SEGMENT_HEAD;
+    atomic_fetch_add(&e->count.segments_made, 1);
+    return ERR_OK;
+}
+
+/* Seal the stream's segment: it never changes from now on. */
+static enum err_code stream_seal(struct stream *s)
+{
+    if (s->fd < 0)
+        return ERR_OK;
+    enum err_code code = stream_flush(s);
+    if (code != ERR_OK)
+        return code;
+    stream_sync(s);
+    const struct rec_segment r = {.sealed = 1, .large = s->large, .end = s->written};
+    code = note_segment(s->e, s->number, &r);
+    if (code == ERR_OK) {
+        close(s->fd);
+        s->fd = -1;
+    }
+    return code;
+}
+
+static enum err_code stream_room(struct stream *s, uint64_t need)
+{
+    if (s->fd >= 0 && s->written > SEGMENT_HEAD && s->written + need > s->e->o.segment_size) {
+        enum err_code code = stream_seal(s);
+        if (code != ERR_OK)
+            return code;
+    }
+    return s->fd >= 0 ? ERR_OK : stream_open(s);
+}
+
+static void content_head(unsigned char out[CONTENT_HEAD], const struct job *j, const struct wire_content *w)
+{
+    memcpy(out, content_magic, sizeof content_magic);
+    put_be32(out + 4, w->frames);
+    put_be64(out + 8, j->content);
+    put_be64(out + 16, w->size);
+    put_be64(out + 24, w->packed);
+    put_be32(out + 32, crc32c(0, buf_span(&j->frames)));
+    put_be32(out + 36, crc32c(0, span_of(out, 36)));
+}
+
+static void take_place(struct stream *s, struct job *j, const struct wire_content *w)
+{
+    j->segment = s->number;
+    j->offset = s->written + CONTENT_HEAD + j->frames.n;
+    j->has_place = true;
+    s->written = j->offset + w->packed;
+    s->dirty = true;
+}
+
+static bool add_frame(struct buf *out, struct frame_size f, uint32_t crc)
+{
+    return buf_add_u32(out, f.raw) && buf_add_u32(out, f.packed) && buf_add_u32(out, crc);
+}
+
+static struct frame_size size_at(struct span table, size_t i)
+{
+    struct frame_size f;
+    memcpy(&f, table.p + i * sizeof f, sizeof f);
+    return f;
+}
+
+enum err_code stream_add(struct stream *s, struct job *j, const struct wire_content *w, struct span table,
+                         struct span bytes)
+{
+    unsigned char head[CONTENT_HEAD];
+    enum err_code code = stream_room(s, CONTENT_HEAD + (uint64_t)w->frames * REC_FRAME + w->packed);
+    if (code == ERR_OK)
+        code = id_take(s->e, ID_CONTENT, &j->content);
+    if (code != ERR_OK)
+        return code;
+    bool ok = true;
+    for (size_t i = 0; i < w->frames && ok; i++) {
+        struct frame_size f = size_at(table, i);
+        ok = add_frame(&j->frames, f, crc32c(0, span_first(bytes, f.packed)));
+        bytes = span_drop(bytes, f.packed);
+    }
+    content_head(head, j, w);
+    struct span packed = span_of(bytes.p - w->packed, w->packed);
+    ok = ok && buf_add(&s->pending, head, sizeof head) && buf_add_span(&s->pending, buf_span(&j->frames)) &&
+         buf_add_span(&s->pending, packed);
+    assert(ok);
+    take_place(s, j, w);
+    return s->pending.n > PENDING_LIMIT / 4 ? stream_flush(s) : ERR_OK;
+}
+
+enum err_code stream_flush(struct stream *s)
+{
+    if (s->pending.n == 0)
+        return ERR_OK;
+    uint64_t at = s->written - s->pending.n;
+    bool ok = write_at(s->fd, buf_span(&s->pending), at);
+    buf_reset(&s->pending);
+    if (ok)
+        return ERR_OK;
+    enum err_code code = write_failed(s->e, "writing contents");
+    s->written = at;
+    if (ftruncate(s->fd, (off_t)at) != 0)
+        engine_fatal(s->e, "cutting a segment", strerror(errno));
+    return code;
+}
+
+void stream_sync(struct stream *s)
+{
+    if (!s->dirty)
+        return;
+    s->dirty = false;
+    if (fdatasync(s->fd) != 0)
+        engine_fatal(s->e, "syncing contents", strerror(errno));
+}
+
+void stream_close(struct stream *s)
+{
+    /* An orderly end seals, so that the next start has nothing to look for. */
+    if (stream_seal(s) != ERR_OK)
+        log_event(LOG_WARN, NULL, "store.segment.open", F_UINT("segment", s->number));
+    if (s->fd >= 0)
+        close(s->fd);
+    s->fd = -1;
+    buf_free(&s->pending);
+}
+
+/* -- large contents -- */
+
+/* Packed bytes of a content: some from memory, the rest from a descriptor of a worker (which may be short).
+ */
+struct source {
+    struct span memory;
+    int fd;
+    uint64_t at;
+};
+
+static bool source_read(struct source *in, char *out, size_t n)
+{
+    struct span m = span_first(in->memory, n);
+    if (m.n)
+        memcpy(out, m.p, m.n);
+    in->memory = span_drop(in->memory, m.n);
+    for (size_t got = m.n; got < n;) {
+        ssize_t r = pread(in->fd, out + got, n - got, (off_t)in->at);
+        if (r < 0 && errno == EINTR)
+            continue;
+        if (r <= 0)
+            return false;
+        got += (size_t)r;
+        in->at += (uint64_t)r;
+    }
+    return true;
+}
+
+static enum err_code copy_frames(struct stream *s, struct job *j, const struct wire_content *w,
+                                 struct span table, struct source in)
+{
+    uint64_t at = s->written + CONTENT_HEAD + (uint64_t)w->frames * REC_FRAME;
+    enum err_code code = ERR_OK;
+    struct buf block;
+    buf_init(&block, COPY_BYTES + FRAME_PACKED_LIMIT);
+    for (size_t i = 0; i < w->frames && code == ERR_OK; i++) {
+        struct frame_size f = size_at(table, i);
+        char *to = buf_reserve(&block, f.packed);
+        assert(to);
+        if (!source_read(&in, to, f.packed)) {
+            code = ERR_SYNTAX;
+            break;
+        }
+        if (!add_frame(&j->frames, f, crc32c(0, span_of(to, f.packed))))
+            code = ERR_LIMIT;
+        buf_commit(&block, f.packed);
+        if (block.n >= COPY_BYTES || i + 1 == w->frames) {
+            if (!write_at(s->fd, buf_span(&block), at))
+                code = write_failed(s->e, "writing a large content");
+            at += block.n;
+            buf_reset(&block);
+        }
+    }
+    buf_free(&block);
+    return code;
+}
+
+enum err_code stream_add_large(struct stream *s, struct job *j, const struct wire_content *w,
+                               struct span table, struct span bytes)
+{
+    unsigned char head[CONTENT_HEAD];
+    enum err_code code = stream_room(s, CONTENT_HEAD + (uint64_t)w->frames * REC_FRAME + w->packed);
+    if (code == ERR_OK)
+        code = id_take(s->e, ID_CONTENT, &j->content);
+    if (code == ERR_OK)
+        code = copy_frames(s, j, w, table, (struct source){bytes, j->fd, 0});
+    if (code == ERR_OK) {
+        content_head(head, j, w);
+        if (!write_at(s->fd, span_of(head, sizeof head), s->written) ||
+            !write_at(s->fd, buf_span(&j->frames), s->written + CONTENT_HEAD))
+            code = write_failed(s->e, "writing a large content");
+    }
+    if (code != ERR_OK) {
+        if (s->fd >= 0 && ftruncate(s->fd, (off_t)s->written) != 0)
+            engine_fatal(s->e, "cutting a segment", strerror(errno));
+        return code;
+    }
+    take_place(s, j, w);
+    stream_sync(s);
+    return ERR_OK;
+}
+
+/* -- reading -- */
+
+/* A descriptor of the segment, kept open; users says that it must not be closed now. */
+static struct segment_fd *fd_take(struct engine *e, uint32_t number)
+{
+    struct segment_fd *best = NULL;
+    char name[32];
+    pthread_mutex_lock(&e->segment_lock);
+    for (size_t i = 0; i < SEGMENT_FDS; i++) {
+        struct segment_fd *f = &e->fds[i];
+        if (f->fd >= 0 && f->number == number) {
+            best = f;
+            break;
+        }
+        if (f->users == 0 && (!best || f->used < best->used))
+            best = f;
+    }
+    if (best && (best->fd < 0 || best->number != number)) {
+        if (best->fd >= 0)
+            close(best->fd);
+        file_name(number, name);
+        best->number = number;
+        best->fd = openat(e->segment_dir_fd, name, O_RDONLY | O_CLOEXEC);
+        if (best->fd < 0)
+            best = NULL;
+    }
+    if (best) {
+        best->users++;
+        best->used = ++e->fd_clock;
+    }
+    pthread_mutex_unlock(&e->segment_lock);
+    return best;
+}
+
+enum err_code segment_read(struct engine *e, uint32_t number, uint64_t offset, char *out, size_t n)
+{
+    enum err_code code = ERR_OK;
+    struct segment_fd *f = fd_take(e, number);
+    if (!f) {
+        log_event(LOG_ALARM, NULL, "store.segment.missing", F_UINT("segment", number),
+                  F_STR("why", strerror(errno)));
+        return ERR_BUG;
+    }
+    for (size_t got = 0; got < n && code == ERR_OK;) {
+        ssize_t r = pread(f->fd, out + got, n - got, (off_t)(offset + got));
+        if (r < 0 && errno == EINTR)
+            continue;
+        if (r <= 0) {
+            log_event(LOG_ALARM, NULL, "store.segment.unreadable", F_UINT("segment", number),
+                      F_UINT("offset", offset + got), F_STR("why", r ? strerror(errno) : "it ends before"));
+            code = ERR_BUG;
+        } else {
+            got += (size_t)r;
+        }
+    }
+    pthread_mutex_lock(&e->segment_lock);
+    f->users--;
+    pthread_mutex_unlock(&e->segment_lock);
+    return code;
+}
+
+/* -- life -- */
+
+enum err_code segments_open(struct engine *e, struct err *why)
+{
+    for (size_t i = 0; i < SEGMENT_FDS; i++)
+        e->fds[i].fd = -1;
+    e->small = (struct stream){.e = e, .fd = -1};
+    e->large = (struct stream){.e = e, .fd = -1, .large = true};
+    buf_init(&e->small.pending, PENDING_LIMIT);
+    buf_init(&e->large.pending, PENDING_LIMIT);
+    return segment_recover(e, why);
+}
+
+void segments_close(struct engine *e)
+{
+    for (size_t i = 0; i < SEGMENT_FDS; i++)
+        if (e->fds[i].fd >= 0)
+            close(e->fds[i].fd);
+}

@@ -1,0 +1,395 @@
+/* Connections of stored: each frame is looked up in the table of types, which says who may send it, how long
+ * it must at least be and who serves it; nothing of it is believed before. Writes go to the engine, reads to
+ * serve_read.c, logins and events to serve_session.c.
+ * The hard problem is what may leave: an answer that shows a commit whose log is not flushed yet is held
+ * until it is. A worker that asks faster than it is served is not read for a while; one that does not read is
+ * dropped by ipc. */
+#include "common/store/server.h"
+#include "common/base/clock.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum {
+    WAITING_BYTES = 64 << 20, /* of one connection's writes under way */
+    WAITING = 4000,
+    REFUSALS_LOGGED = 10
+};
+
+/* -- life of a connection -- */
+
+struct conn *conn_new(struct server *s, struct ipc *ipc, enum role role)
+{
+    struct conn *c = xcalloc(1, sizeof *c);
+    *c = (struct conn){.s = s, .ipc = ipc, .role = role, .number = ++s->next_conn, .refs = 1};
+    c->next = s->conns;
+    if (c->next)
+        c->next->prev = c;
+    s->conns = c;
+    return c;
+}
+
+static void release(struct conn *c)
+{
+    if (--c->refs == 0)
+        free(c);
+}
+
+void conn_gone(struct conn *c)
+{
+    struct server *s = c->s;
+    c->ipc = NULL;
+    sessions_free(c);
+    if (c->queue_watch)
+        s->queue_watchers--;
+    if (c->role == ROLE_RELAY && s->e)
+        engine_lease_drop(s->e, c->number);
+    if (c->prev)
+        c->prev->next = c->next;
+    else
+        s->conns = c->next;
+    if (c->next)
+        c->next->prev = c->prev;
+    release(c);
+}
+
+void conn_hold(struct conn *c, size_t bytes)
+{
+    c->refs++;
+    c->waiting++;
+    c->waiting_bytes += bytes;
+    if (!c->paused && c->ipc && (c->waiting > WAITING || c->waiting_bytes > WAITING_BYTES)) {
+        c->paused = true;
+        ipc_reading(c->ipc, false);
+    }
+}
+
+void conn_drop(struct conn *c, size_t bytes)
+{
+    c->waiting--;
+    c->waiting_bytes -= bytes;
+    if (c->paused && c->ipc && c->waiting < WAITING / 2 && c->waiting_bytes < WAITING_BYTES / 2) {
+        c->paused = false;
+        ipc_reading(c->ipc, true);
+    }
+    release(c);
+}
+
+/* -- answers -- */
+
+static void send_parts(struct conn *c, uint16_t type, uint64_t seq, enum err_code code, const struct parts *p,
+                       bool more)
+{
+    for (size_t i = 0; c->ipc && i < p->n; i++) {
+        struct span body = buf_span(&p->v[i]);
+        bool last = i + 1 == p->n && !more;
+        if (!ipc_send(c->ipc, last ? type : (uint16_t)(type | WIRE_MORE), (uint8_t)code, seq, &body, 1, -1))
+            return; /* dropped: gone is told */
+    }
+    if (c->ipc && p->n == 0)
+        (void)ipc_send(c->ipc, type, (uint8_t)code, seq, NULL, 0, -1); /* the same */
+}
+
+void reply(struct conn *c, uint64_t mark, uint16_t type, uint64_t seq, enum err_code code,
+           struct parts *parts, bool more)
+{
+    struct server *s = c->s;
+    if (mark <= s->durable) {
+        send_parts(c, type, seq, code, parts, more);
+        parts_free(parts);
+        return;
+    }
+    struct held *h = xmalloc(sizeof *h);
+    *h = (struct held){
+        .conn = c, .mark = mark, .seq = seq, .type = type, .code = code, .parts = *parts, .more = more};
+    *parts = (struct parts){NULL, 0, 0};
+    c->refs++;
+    *s->held_last = h;
+    s->held_last = &h->next;
+}
+
+void reply_code(struct conn *c, uint16_t type, uint64_t seq, enum err_code code)
+{
+    struct parts none = {NULL, 0, 0};
+    reply(c, 0, (uint16_t)(type | IPC_ANSWER), seq, code, &none, false);
+}
+
+/* Marks never fall along the list: what is in front is the oldest. */
+static void let_go(struct server *s)
+{
+    while (s->held && s->held->mark <= s->durable) {
+        struct held *h = s->held;
+        s->held = h->next;
+        if (!s->held)
+            s->held_last = &s->held;
+        send_parts(h->conn, h->type, h->seq, h->code, &h->parts, h->more);
+        parts_free(&h->parts);
+        release(h->conn);
+        free(h);
+    }
+}
+
+/* -- writes -- */
+
+void submit_write(struct request *r, uint16_t type)
+{
+    struct job *j = job_new(type);
+    bool room = buf_add_span(&j->body, r->body);
+    j->again = r->ask.flags & WIRE_AGAIN;
+    j->id = r->ask.id;
+    j->mailbox = r->ask.mailbox;
+    j->seq = r->seq;
+    j->asker = r->conn->number;
+    j->fd = r->fd;
+    r->fd = -1;
+    if (r->session) {
+        j->account = r->session->account;
+        j->quota_bytes = r->session->quota_bytes;
+    }
+    if (!room) { /* larger than a frame: cannot be */
+        job_free(&j);
+        reply_code(r->conn, r->type, r->seq, ERR_LIMIT);
+        return;
+    }
+    j->owner = r->conn;
+    conn_hold(r->conn, j->body.n);
+    engine_submit(r->conn->s->e, j);
+}
+
+static bool serve_write(struct request *r)
+{
+    submit_write(r, r->type);
+    return true;
+}
+
+/* No answer: nobody waits. */
+static bool serve_lazy(struct request *r)
+{
+    struct job *j = job_new(r->type);
+    if (!buf_add_span(&j->body, r->body))
+        job_free(&j);
+    else
+        engine_submit(r->conn->s->e, j);
+    return true;
+}
+
+/* The type under which a job's answer is awaited. */
+static uint16_t asked_type(uint16_t job_type)
+{
+    return job_type == WIRE_CLAIM ? WIRE_STATUS : job_type;
+}
+
+static void finish_job(struct server *s, struct job *j)
+{
+    struct conn *c = j->owner;
+    if (j->type == WIRE_REVOKE && j->code == ERR_OK) {
+        struct wire_revoke w;
+        memcpy(&w, j->body.p, sizeof w);
+        revoke_sessions(s, &w);
+    }
+    if (!c)
+        return;
+    send_parts(c, (uint16_t)(asked_type(j->type) | IPC_ANSWER), j->seq, j->code, &j->answer, false);
+    conn_drop(c, j->body.n);
+}
+
+struct post {
+    struct server *s;
+    struct news *n;
+};
+
+static void on_news(void *arg)
+{
+    struct post *p = arg;
+    struct server *s = p->s;
+    s->durable = p->n->durable;
+    let_go(s);
+    for (struct job *j = p->n->jobs; j; j = j->next)
+        finish_job(s, j);
+    tell_news(s, p->n);
+    news_free(&p->n);
+    free(p);
+}
+
+/* On the writer's thread. */
+static void on_batch(void *arg, struct news *n)
+{
+    struct server *s = arg;
+    struct post *p = xmalloc(sizeof *p);
+    *p = (struct post){s, n};
+    loop_post(s->loop, on_news, p);
+}
+
+/* -- frames -- */
+
+static const struct row {
+    uint16_t type;
+    unsigned roles;
+    size_t least; /* bytes of the body behind wire_ask */
+    bool session; /* needs a login */
+    bool takes_fd;
+    bool (*serve)(struct request *r); /* false: drop the connection */
+} rows[] = {
+    {WIRE_ACK, 31, sizeof(struct request_id), false, false, serve_lazy},
+    {WIRE_DELIVER, ROLE_DELIVER, sizeof(struct wire_deliver) + sizeof(struct wire_content), false, true,
+     serve_write},
+    {WIRE_CONFIRM, ROLE_DELIVER, sizeof(struct wire_confirm), false, false, serve_lazy},
+    {WIRE_LEASE, ROLE_RELAY, sizeof(struct wire_lease), false, false, serve_write},
+    {WIRE_SLICE, ROLE_RELAY, sizeof(struct wire_slice), false, false, serve_write},
+    {WIRE_DEFER, ROLE_RELAY, sizeof(struct wire_defer), false, false, serve_write},
+    {WIRE_QUEUE_WATCH, ROLE_RELAY, 0, false, false, serve_queue_watch},
+    {WIRE_LOGIN, ROLE_SESSION, 1, false, false, serve_login},
+    {WIRE_LOGOUT, ROLE_SESSION, 0, false, false, serve_logout},
+    {WIRE_LIST, ROLE_SESSION, 0, true, false, serve_read},
+    {WIRE_STATUS, ROLE_SESSION, sizeof(struct wire_status), true, false, serve_status},
+    {WIRE_STATUS_ID, ROLE_SESSION, 0, true, false, serve_read},
+    {WIRE_CREATE, ROLE_SESSION, sizeof(struct wire_create), true, false, serve_write},
+    {WIRE_DELETE, ROLE_SESSION, 4, true, false, serve_write},
+    {WIRE_RENAME, ROLE_SESSION, 8, true, false, serve_write},
+    {WIRE_SUBSCRIBE, ROLE_SESSION, sizeof(struct wire_subscribe), true, false, serve_write},
+    {WIRE_WATCH, ROLE_SESSION, sizeof(struct wire_watch), true, false, serve_watch},
+    {WIRE_ROWS, ROLE_SESSION, sizeof(struct wire_rows), true, false, serve_read},
+    {WIRE_CHANGES, ROLE_SESSION, sizeof(struct wire_changes), true, false, serve_read},
+    {WIRE_META, ROLE_SESSION, 0, true, false, serve_read},
+    {WIRE_READ, ROLE_SESSION, sizeof(struct wire_read), true, false, serve_read},
+    {WIRE_FLAGS, ROLE_SESSION, sizeof(struct wire_flags), true, false, serve_write},
+    {WIRE_COPY, ROLE_SESSION, sizeof(struct wire_copy), true, false, serve_write},
+    {WIRE_EXPUNGE, ROLE_SESSION, sizeof(struct wire_expunge), true, false, serve_write},
+    {WIRE_APPEND, ROLE_SESSION, sizeof(struct wire_append) + sizeof(struct wire_content), true, true,
+     serve_write},
+    {WIRE_ACCOUNTS, ROLE_ADMIN, sizeof(struct wire_accounts), false, false, serve_read},
+    {WIRE_MAILBOXES, ROLE_ADMIN, sizeof(struct wire_account), false, false, serve_read},
+    {WIRE_TRACE, ROLE_ADMIN, 4, false, false, serve_read},
+    {WIRE_STATS, ROLE_ADMIN, 0, false, false, serve_read},
+    {WIRE_REVOKE, ROLE_ADMIN | ROLE_DIRECTORY, sizeof(struct wire_revoke), false, false, serve_write},
+};
+
+static const struct row *row_of(uint16_t type)
+{
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (rows[i].type == type)
+            return &rows[i];
+    return NULL;
+}
+
+static void refuse(struct request *r, const char *why)
+{
+    struct conn *c = r->conn;
+    if (c->refused++ < REFUSALS_LOGGED)
+        log_event(LOG_ALARM, NULL, "store.frame.refused", F_STR("why", why), F_UINT("type", r->type),
+                  F_UINT("role", c->role), F_INT("peer_pid", ipc_peer_pid(c->ipc)),
+                  F_UINT("peer_uid", ipc_peer_uid(c->ipc)));
+    reply_code(c, r->type, r->seq, ERR_DENIED);
+}
+
+static bool serve(const struct row *row, struct request *r)
+{
+    if (!(row->roles & r->conn->role)) {
+        refuse(r, "not of this role");
+        return true;
+    }
+    if (r->body.n < row->least || (r->fd >= 0 && !row->takes_fd))
+        return false;
+    if (row->session) {
+        r->session = session_find(r->conn, r->ask.session);
+        if (!r->session || r->session->revoked) {
+            refuse(r, r->session ? "the grant was revoked" : "no grant was shown");
+            return true;
+        }
+    }
+    return row->serve(r);
+}
+
+static bool on_frame(void *arg, struct ipc *ipc, const struct ipc_head *h, struct span body, int fd)
+{
+    struct request r = {.conn = ipc_arg(ipc), .type = h->type, .seq = h->seq, .fd = fd};
+    const struct row *row = row_of(h->type);
+    bool ok = false;
+    (void)arg;
+    if (row && body.n >= sizeof r.ask) {
+        memcpy(&r.ask, body.p, sizeof r.ask);
+        r.body = span_drop(body, sizeof r.ask);
+        ok = serve(row, &r);
+    }
+    if (!ok)
+        log_event(LOG_ALARM, NULL, "store.frame.malformed", F_UINT("type", h->type),
+                  F_UINT("role", r.conn->role), F_INT("peer_pid", ipc_peer_pid(ipc)));
+    if (r.fd >= 0)
+        close(r.fd);
+    return ok;
+}
+
+static void on_gone(void *arg, struct ipc *ipc)
+{
+    (void)arg;
+    conn_gone(ipc_arg(ipc));
+}
+
+static const struct ipc_ops ops = {on_frame, on_gone};
+
+static void on_accepted(void *arg, struct ipc *ipc)
+{
+    struct listener *l = arg;
+    ipc_set_arg(ipc, conn_new(l->s, ipc, l->role));
+}
+
+static enum err_code open_engine(struct server *s, struct err *why)
+{
+    const struct conf *c = daemon_conf(s->d);
+    uint64_t largest =
+        c->message_size_limit > c->imap_append_limit ? c->message_size_limit : c->imap_append_limit;
+    const struct engine_options o = {.dir = c->mail_dir,
+                                     .cache_size = c->store_cache_size,
+                                     .segment_size = c->store_segment_size,
+                                     .checkpoint_ms = c->store_checkpoint_interval,
+                                     .checkpoint_size = c->store_checkpoint_size,
+                                     .message_limit = largest + (1 << 20), /* and its trace fields */
+                                     .reserve = 32 << 20,
+                                     .done = on_batch,
+                                     .arg = s};
+    return engine_open(&o, &s->e, why);
+}
+
+void server_start(struct server *s)
+{
+    struct err why = {.code = ERR_OK};
+    uint64_t begin_ms = clock_mono_ms();
+    if (open_engine(s, &why) != ERR_OK) {
+        log_event(LOG_ALARM, NULL, "store.start.failed", F_STR("why", why.log));
+        dprintf(STDERR_FILENO, "stored: %s\n", why.log);
+        _exit(why.code == ERR_STATE ? 75 /* EX_TEMPFAIL */ : 70 /* EX_SOFTWARE */);
+    }
+    s->held_last = &s->held;
+    readers_start(s);
+    for (size_t i = 0; i < ROLES; i++) {
+        struct listener *l = &s->listeners[i];
+        l->server = ipc_serve(s->loop, l->fd, &l->uid, 1, &ops, on_accepted, l);
+    }
+    log_event(LOG_INFO, NULL, "store.opened", F_STR("dir", daemon_conf(s->d)->mail_dir),
+              F_UINT("ms", clock_mono_ms() - begin_ms));
+    daemon_ready(s->d);
+}
+
+static void close_all(void *arg)
+{
+    struct server *s = arg;
+    while (s->conns) {
+        struct conn *c = s->conns;
+        ipc_close(c->ipc);
+        conn_gone(c);
+    }
+    daemon_done(s->d);
+}
+
+void server_stop(struct server *s)
+{
+    for (size_t i = 0; i < ROLES; i++)
+        ipc_server_free(&s->listeners[i].server);
+    for (struct conn *c = s->conns; c; c = c->next)
+        ipc_reading(c->ipc, false);
+    if (s->e) {
+        readers_stop(s);
+        engine_close(&s->e);
+    }
+    loop_post(s->loop, close_all, s); /* behind the last batches' news */
+}

@@ -1,0 +1,301 @@
+/* Transactions, records and scans over Berkeley DB.
+ * The hard problem is what to make of libdb's errors: a deadlock is tried again, a full disk is an answer,
+ * and everything that leaves doubt about what is on the disk ends the process without an answer, so that
+ * recovery decides. Values go through the caller's memory (the handles are DB_THREAD). */
+#include "common/store/engine_int.h"
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+enum { SCRATCH_LIMIT = 64 << 20, SCRATCH_FIRST = 4096, LARGEST_PAGE = 16384 };
+
+void engine_fatal(struct engine *e, const char *what, const char *why)
+{
+    log_event(LOG_ALARM, NULL, "store.failed", F_STR("what", what), F_STR("why", why), F_STR("dir", e->dir));
+    _exit(EX_IOERR);
+}
+
+enum err_code db_code(struct engine *e, const char *what, int ret)
+{
+    switch (ret) {
+    case 0:
+        return ERR_OK;
+    case DB_NOTFOUND:
+    case DB_KEYEMPTY:
+        return ERR_MISSING;
+    case DB_KEYEXIST:
+        return ERR_STATE;
+    case DB_LOCK_DEADLOCK:
+    case DB_LOCK_NOTGRANTED:
+        atomic_fetch_add(&e->count.deadlocks, 1);
+        return ERR_RETRY;
+    case ENOSPC:
+    case EDQUOT:
+    case ENOMEM: /* the cache is pinned by snapshots, or the locks are used up */
+        log_event(LOG_ALARM, NULL, "store.short", F_STR("what", what), F_STR("why", db_strerror(ret)));
+        return ERR_RETRY;
+    default:
+        engine_fatal(e, what, db_strerror(ret));
+    }
+}
+
+enum err_code tx_begin(struct engine *e, bool reads, struct tx *t)
+{
+    *t = (struct tx){.e = e, .reads = reads};
+    buf_init(&t->scratch, SCRATCH_LIMIT);
+    return tx_renew(t);
+}
+
+enum err_code tx_renew(struct tx *t)
+{
+    DB_ENV *env = t->e->env;
+    t->touched_count = 0;
+    t->writes = 0;
+    t->queue_due = false;
+    return db_code(t->e, "begin",
+                   env->txn_begin(env, NULL, &t->t, t->reads ? DB_TXN_SNAPSHOT : DB_TXN_NOSYNC));
+}
+
+enum err_code tx_commit(struct tx *t)
+{
+    int ret = t->t->commit(t->t, DB_TXN_NOSYNC);
+    t->t = NULL;
+    if (ret != 0 && !t->reads)
+        engine_fatal(t->e, "commit", db_strerror(ret));
+    return db_code(t->e, "commit", ret);
+}
+
+void tx_abort(struct tx *t)
+{
+    if (!t->t)
+        return;
+    int ret = t->t->abort(t->t);
+    t->t = NULL;
+    if (ret != 0)
+        engine_fatal(t->e, "abort", db_strerror(ret));
+}
+
+void tx_free(struct tx *t)
+{
+    tx_abort(t);
+    buf_free(&t->scratch);
+    free(t->touched);
+    t->touched = NULL;
+}
+
+void tx_touch(struct tx *t, const struct uuid *account, uint64_t mailbox, uint64_t modseq)
+{
+    if (t->touched_count == t->touched_cap) {
+        t->touched_cap = t->touched_cap ? t->touched_cap * 2 : 8;
+        t->touched = xrealloc(t->touched, t->touched_cap * sizeof *t->touched);
+    }
+    t->touched[t->touched_count++] = (struct touched){*account, mailbox, modseq};
+}
+
+/* -- records -- */
+
+static DBT dbt_in(struct span s)
+{
+    DBT d = {0};
+    d.data = (void *)(uintptr_t)s.p; /* libdb does not write to keys and values that go in */
+    d.size = (u_int32_t)s.n;
+    return d;
+}
+
+static DBT dbt_out(void *p, size_t n)
+{
+    DBT d = {0};
+    d.data = p;
+    d.ulen = (u_int32_t)n;
+    d.flags = DB_DBT_USERMEM;
+    return d;
+}
+
+enum err_code tx_get(struct tx *t, enum table table, struct span key, void *out, size_t size, size_t *n)
+{
+    DBT k = dbt_in(key), v = dbt_out(out, size);
+    DB *db = t->e->db[table];
+    int ret = db->get(db, t->t, &k, &v, 0);
+    *n = v.size;
+    return db_code(t->e, "get", ret);
+}
+
+enum err_code tx_get_head(struct tx *t, enum table table, struct span key, void *out, size_t size, size_t *n)
+{
+    DBT k = dbt_in(key), v = dbt_out(out, size);
+    DB *db = t->e->db[table];
+    v.flags |= DB_DBT_PARTIAL;
+    v.dlen = (u_int32_t)size;
+    int ret = db->get(db, t->t, &k, &v, 0);
+    *n = v.size;
+    return db_code(t->e, "get", ret);
+}
+
+enum err_code tx_get_buf(struct tx *t, enum table table, struct span key, struct buf *out)
+{
+    DB *db = t->e->db[table];
+    buf_reset(out);
+    size_t room = out->cap > SCRATCH_FIRST ? out->cap : SCRATCH_FIRST;
+    for (;;) {
+        char *p = buf_reserve(out, room);
+        if (!p)
+            engine_fatal(t->e, "get", "a record is larger than any that was written");
+        DBT k = dbt_in(key), v = dbt_out(p, room);
+        int ret = db->get(db, t->t, &k, &v, 0);
+        if (ret == 0)
+            buf_commit(out, v.size);
+        if (ret != DB_BUFFER_SMALL)
+            return db_code(t->e, "get", ret);
+        room = v.size;
+    }
+}
+
+enum err_code tx_put(struct tx *t, enum table table, struct span key, struct span value)
+{
+    DBT k = dbt_in(key), v = dbt_in(value);
+    DB *db = t->e->db[table];
+    t->writes++;
+    return db_code(t->e, "put", db->put(db, t->t, &k, &v, 0));
+}
+
+enum err_code tx_put_new(struct tx *t, enum table table, struct span key, struct span value)
+{
+    DBT k = dbt_in(key), v = dbt_in(value);
+    DB *db = t->e->db[table];
+    t->writes++;
+    return db_code(t->e, "put", db->put(db, t->t, &k, &v, DB_NOOVERWRITE));
+}
+
+enum err_code tx_del(struct tx *t, enum table table, struct span key)
+{
+    DBT k = dbt_in(key);
+    DB *db = t->e->db[table];
+    t->writes++;
+    return db_code(t->e, "del", db->del(db, t->t, &k, 0));
+}
+
+static int cursor_get_grow(DBC *c, struct buf *key, struct buf *value, u_int32_t flag)
+{
+    size_t kn = 1024, vn = SCRATCH_FIRST;
+    for (;;) {
+        buf_reset(key);
+        buf_reset(value);
+        char *kp = buf_reserve(key, kn), *vp = buf_reserve(value, vn);
+        assert(kp && vp);
+        DBT k = dbt_out(kp, kn), v = dbt_out(vp, vn);
+        int ret = c->get(c, &k, &v, flag);
+        if (ret == 0) {
+            buf_commit(key, k.size);
+            buf_commit(value, v.size);
+        }
+        if (ret != DB_BUFFER_SMALL)
+            return ret;
+        kn = k.size > kn ? k.size : kn;
+        vn = v.size > vn ? v.size : vn;
+    }
+}
+
+enum err_code tx_last(struct tx *t, enum table table, struct buf *key, struct buf *value)
+{
+    DBC *c = NULL;
+    DB *db = t->e->db[table];
+    enum err_code code = db_code(t->e, "cursor", db->cursor(db, t->t, &c, 0));
+    if (code != ERR_OK)
+        return code;
+    int ret = cursor_get_grow(c, key, value, DB_LAST);
+    int closed = c->close(c);
+    code = db_code(t->e, "last", ret);
+    return code == ERR_OK ? db_code(t->e, "close", closed) : code;
+}
+
+/* -- scans -- */
+
+void scan_open(struct scan *s, struct tx *t, enum table table, struct span from, size_t prefix_n,
+               size_t block_size)
+{
+    DB *db = t->e->db[table];
+    *s = (struct scan){.t = t, .block_size = (block_size + 1023) & ~(size_t)1023};
+    if (s->block_size < LARGEST_PAGE)
+        s->block_size = LARGEST_PAGE; /* libdb asks for a page at least */
+    buf_init(&s->prefix, NAME_KEY_LIMIT + KEY_UUID);
+    bool fits = buf_add_span(&s->prefix, from);
+    assert(fits && prefix_n <= from.n);
+    s->code = db_code(t->e, "cursor", db->cursor(db, t->t, &s->c, DB_CURSOR_BULK));
+    /* `from` stays behind prefix_n: the first seek needs it, later comparisons do not */
+    s->data.size = (u_int32_t)prefix_n;
+    s->block = xmalloc(s->block_size);
+}
+
+/* Fetch the next block of pairs. */
+static bool scan_fill(struct scan *s)
+{
+    char key[NAME_KEY_LIMIT + KEY_UUID];
+    DBT k = dbt_out(key, sizeof key);
+    size_t prefix_n = s->data.size;
+    for (;;) {
+        DBT d = dbt_out(s->block, s->block_size);
+        if (!s->started) {
+            memcpy(key, s->prefix.p, s->prefix.n);
+            k.size = (u_int32_t)s->prefix.n;
+        }
+        int ret = s->c->get(s->c, &k, &d, DB_MULTIPLE_KEY | (s->started ? DB_NEXT : DB_SET_RANGE));
+        if (ret == DB_BUFFER_SMALL) { /* one pair alone is larger than the block */
+            s->block_size = ((size_t)d.size + 4096) & ~(size_t)1023;
+            s->block = xrealloc(s->block, s->block_size);
+            continue;
+        }
+        if (ret == DB_NOTFOUND)
+            return false;
+        s->code = db_code(s->t->e, "scan", ret);
+        if (s->code != ERR_OK)
+            return false;
+        s->started = true;
+        s->data = d;
+        DB_MULTIPLE_INIT(s->at, &s->data);
+        s->data.size = (u_int32_t)prefix_n;
+        return true;
+    }
+}
+
+bool scan_next(struct scan *s, struct span *key, struct span *value)
+{
+    if (s->code != ERR_OK || !s->block)
+        return false;
+    for (;;) {
+        void *kp = NULL, *vp = NULL;
+        size_t kn = 0, vn = 0;
+        if (s->at)
+            DB_MULTIPLE_KEY_NEXT(s->at, &s->data, kp, kn, vp, vn);
+        if (!s->at) {
+            if (!scan_fill(s))
+                break;
+            continue;
+        }
+        size_t prefix_n = s->data.size;
+        if (kn < prefix_n || memcmp(kp, s->prefix.p, prefix_n) != 0)
+            break;
+        *key = span_of(kp, kn);
+        *value = span_of(vp, vn);
+        return true;
+    }
+    free(s->block);
+    s->block = NULL;
+    return false;
+}
+
+enum err_code scan_close(struct scan *s)
+{
+    enum err_code code = s->code;
+    if (s->c) {
+        int ret = s->c->close(s->c);
+        if (code == ERR_OK)
+            code = db_code(s->t->e, "close", ret);
+    }
+    free(s->block);
+    buf_free(&s->prefix);
+    s->block = NULL;
+    s->c = NULL;
+    return code;
+}

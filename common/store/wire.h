@@ -1,0 +1,282 @@
+/* What goes over the store's sockets: every frame, as fixed structs with trailing bytes. Host byte order
+ * (ipc.h says why that is safe); the answers of writes also lie in `done`, so a change of them is a change of
+ * the store's format.
+ *
+ * A request is: struct wire_ask, the struct of its type, trailing bytes in the order that the struct's
+ * comment names. Texts are a uint32_t length and the bytes. An answer carries enum err_code in
+ * ipc_head.status and, when that is ERR_OK, its body; WIRE_MORE in its type says that another one of the same
+ * seq follows. Events have seq 0. Every role may send WIRE_ACK; else a type belongs to one role, and
+ * ERR_DENIED is the answer of others.
+ */
+#ifndef PROV_STORE_WIRE_H
+#define PROV_STORE_WIRE_H
+
+#include "common/base/buf.h"
+#include "common/base/ids.h"
+#include "common/net/ipc.h"
+#include "common/store/frames_int.h"
+#include "common/store/store.h"
+
+enum wire_type {
+    WIRE_ACK = 1, /* trailing: request ids whose answers have arrived; no answer */
+
+    WIRE_DELIVER = 16, /* wire_deliver */
+    WIRE_CONFIRM,      /* wire_confirm; no answer */
+
+    WIRE_LEASE = 32,  /* wire_lease */
+    WIRE_SLICE,       /* wire_slice */
+    WIRE_DEFER,       /* wire_defer */
+    WIRE_QUEUE_WATCH, /* events from now on; no answer */
+
+    WIRE_LOGIN = 48, /* trailing: the sealed grant. wire_ask.session names it from now on */
+    WIRE_LOGOUT,     /* no answer */
+    WIRE_LIST,
+    WIRE_STATUS,    /* wire_status, text name */
+    WIRE_STATUS_ID, /* wire_ask.mailbox */
+    WIRE_CREATE,    /* wire_create, text name */
+    WIRE_DELETE,    /* text name */
+    WIRE_RENAME,    /* text from, text to */
+    WIRE_SUBSCRIBE, /* wire_subscribe, text name */
+    WIRE_WATCH,     /* wire_watch; no answer but an event at once */
+    WIRE_ROWS,      /* wire_rows */
+    WIRE_CHANGES,   /* wire_changes */
+    WIRE_META,      /* trailing: UIDs */
+    WIRE_READ,      /* wire_read */
+    WIRE_FLAGS,     /* wire_flags */
+    WIRE_COPY,      /* wire_copy, text to, UIDs */
+    WIRE_EXPUNGE,   /* wire_expunge, UIDs */
+    WIRE_APPEND,    /* wire_append */
+    WIRE_CLAIM,     /* inside stored: the part of WIRE_STATUS that writes */
+    WIRE_TOUCH,     /* inside stored: an account as a login leaves it */
+    WIRE_EXPIRE,    /* inside stored: outcomes that nobody asked for within a day go */
+
+    WIRE_ACCOUNTS = 80, /* wire_accounts */
+    WIRE_MAILBOXES,     /* wire_account */
+    WIRE_TRACE,         /* text trace */
+    WIRE_STATS,
+    WIRE_REVOKE, /* wire_revoke; the directory role may send it too */
+
+    WIRE_EVENT = 112, /* wire_event */
+    WIRE_QUEUE_EVENT
+};
+enum { WIRE_MORE = 0x4000 };
+enum { WIRE_AGAIN = 1 }; /* wire_ask.flags: this request was sent before */
+
+struct wire_ask {
+    struct request_id id; /* of writes; reads leave it zero */
+    uint32_t session;
+    uint32_t flags;
+    uint64_t mailbox;
+};
+
+/* -- content: struct, frame table, meta, inline bytes; the rest of the packed bytes lies in the descriptor --
+ */
+struct wire_content {
+    uint64_t size, packed; /* all raw bytes, all packed bytes */
+    uint32_t frames, meta_n, inline_n, pad;
+    unsigned char hash[32]; /* of the message without its prefix */
+};
+
+/* -- deliver -- */
+struct wire_target {
+    struct uuid id;
+    uint64_t quota_bytes;
+    uint32_t kind;
+    uint32_t address_n; /* the address follows */
+};
+enum { WIRE_DELIVER_QUEUE = 1, WIRE_DELIVER_FIND_REPEAT = 2 };
+struct wire_deliver { /* text sender, text peer, text login, targets, content */
+    char trace[TRACE_TEXT + 3];
+    int64_t received_us;
+    uint32_t flags, target_count;
+};
+struct wire_delivered { /* for each target a byte: its enum err_code */
+    char trace[TRACE_TEXT + 3];
+    uint32_t repeated, count;
+};
+struct wire_confirm {
+    char trace[TRACE_TEXT + 3];
+};
+
+/* -- relay -- */
+struct wire_lease {
+    uint64_t lease_ms;
+};
+struct wire_queued { /* text sender, targets */
+    uint64_t queue_id, content, size;
+    int64_t queued_us;
+    struct uuid cursor;
+    char trace[TRACE_TEXT + 3];
+    uint32_t attempts, target_count;
+};
+struct wire_slice { /* targets */
+    uint64_t queue_id;
+    struct uuid cursor;
+    uint32_t finished, target_count;
+};
+struct wire_defer { /* text reason */
+    uint64_t queue_id;
+    int64_t due_us;
+};
+
+/* -- session -- */
+struct wire_status {
+    uint32_t claim_recent, pad;
+};
+struct wire_create {
+    uint32_t use, pad;
+};
+struct wire_subscribe {
+    uint32_t on, pad;
+};
+struct wire_watch {
+    uint32_t on, pad;
+};
+struct wire_box { /* text name; keyword names as texts */
+    uint64_t id, modseq, bytes;
+    uint32_t uidvalidity, uidnext, messages, unseen, deleted, recent_from;
+    uint32_t use, subscribed, no_select, keyword_count;
+};
+struct wire_boxes { /* boxes */
+    uint32_t count, pad;
+};
+struct wire_rows {
+    uint32_t first, last;
+};
+struct wire_rows_part { /* struct store_row */
+    uint32_t count, pad;
+};
+struct wire_changes {
+    uint64_t since;
+};
+struct wire_changes_part { /* box (first part only), struct store_row, gone UIDs */
+    uint32_t has_box, whole, row_count, gone_count;
+};
+struct wire_meta_part { /* uid, n, bytes for each */
+    uint32_t count, pad;
+};
+struct wire_read {
+    uint64_t first, want;
+    uint32_t uid, pad;
+};
+struct wire_read_part { /* frame table, packed frames */
+    uint64_t at;        /* raw offset of the first frame's first byte */
+    uint32_t frames, pad;
+};
+struct wire_flags { /* keyword texts, UIDs */
+    uint64_t unchanged_since;
+    uint32_t op, flags, keyword_count, unchanged_since_given;
+    uint32_t uid_count, pad;
+};
+struct wire_flagged_part { /* struct store_row, modified UIDs, keyword texts (in the last part) */
+    uint64_t modseq;
+    uint32_t row_count, modified_count, keyword_count, pad;
+};
+struct wire_copy {
+    uint32_t move, uid_count;
+};
+struct wire_copied_part { /* pairs from, to */
+    uint64_t source_modseq;
+    uint32_t uidvalidity, count;
+};
+struct wire_expunge {
+    uint32_t all, uid_count;
+};
+struct wire_expunged_part { /* UIDs */
+    uint64_t modseq;
+    uint32_t count, pad;
+};
+struct wire_append { /* text mailbox, keyword texts, content */
+    int64_t internal_s;
+    char trace[TRACE_TEXT + 3];
+    int32_t zone_min;
+    uint32_t flags, keyword_count;
+    uint32_t pad;
+};
+struct wire_appended {
+    uint64_t mailbox;
+    uint32_t uidvalidity, uid;
+};
+
+/* -- admin -- */
+struct wire_accounts { /* those after this one */
+    struct uuid after;
+};
+struct wire_accounts_part { /* struct store_account_info */
+    uint32_t count, pad;
+};
+struct wire_account {
+    struct uuid id;
+};
+struct wire_trace_part { /* for each int64_t at_us, text event, text detail */
+    uint32_t count, pad;
+};
+struct wire_revoke {
+    struct uuid account;
+    int64_t before_us;
+};
+
+/* -- events -- */
+struct wire_event {
+    uint64_t mailbox, modseq;
+    uint32_t session; /* of mailbox 0: whose list changed or whose grant fell */
+    uint32_t code;
+};
+
+/* -- reading and writing of bodies -- */
+struct wire_in {
+    struct span s;
+    bool bad; /* set by the first read that failed; later reads give zeros */
+};
+static inline struct span wire_take(struct wire_in *in, size_t n)
+{
+    if (in->bad || n > in->s.n) {
+        in->bad = true;
+        return SPAN_NONE;
+    }
+    struct span got = span_first(in->s, n);
+    in->s = span_drop(in->s, n);
+    return got;
+}
+static inline bool wire_get(struct wire_in *in, void *out, size_t n)
+{
+    struct span got = wire_take(in, n);
+    if (got.n != n) {
+        memset(out, 0, n);
+        return false;
+    }
+    if (n)
+        memcpy(out, got.p, n);
+    return true;
+}
+static inline uint32_t wire_u32(struct wire_in *in)
+{
+    uint32_t v;
+    wire_get(in, &v, sizeof v);
+    return v;
+}
+static inline struct span wire_text(struct wire_in *in)
+{
+    return wire_take(in, wire_u32(in));
+}
+/* count items of size bytes each, borrowed and unaligned; bad when there are fewer. */
+static inline struct span wire_items(struct wire_in *in, uint64_t count, size_t size)
+{
+    if (in->bad || count > in->s.n / size) {
+        in->bad = true;
+        return SPAN_NONE;
+    }
+    return wire_take(in, (size_t)count * size);
+}
+/* Nothing was short and nothing is left. */
+static inline bool wire_whole(const struct wire_in *in)
+{
+    return !in->bad && in->s.n == 0;
+}
+static inline bool wire_put_text(struct buf *b, struct span s)
+{
+    const uint32_t n = (uint32_t)s.n;
+    return buf_add(b, &n, sizeof n) && buf_add_span(b, s);
+}
+
+#endif
