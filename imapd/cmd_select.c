@@ -24,7 +24,7 @@ static bool parse(struct imap *s, struct cursor *c, bool read_only)
     if (cur_sp(c) && cur_char(c, '(')) { /* RFC 4466 select-params */
         if (!cur_word(c, "CONDSTORE") || !cur_char(c, ')'))
             return false;
-        s->enabled |= EN_CONDSTORE;
+        s->cmd.condstore = true;
     }
     return cur_end(c);
 }

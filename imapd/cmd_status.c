@@ -99,8 +99,7 @@ bool parse_status(struct imap *s, struct cursor *c)
     if (!x || !cur_sp(c) || !cur_mailbox(c, &x->name) || !cur_sp(c) || !status_items(c, &x->items))
         return false;
     s->cmd.args = x;
-    if (x->items & ST_HIGHESTMODSEQ)
-        s->enabled |= EN_CONDSTORE; /* RFC 7162 3.1 */
+    s->cmd.condstore = x->items & ST_HIGHESTMODSEQ;
     return cur_end(c);
 }
 

@@ -101,6 +101,16 @@ static const char *fault(const struct imap *s)
     return row->phases == PH_SELECTED ? "No mailbox is selected." : "Not permitted in this state.";
 }
 
+/* RFC 7162 3.1: the first command that shows an interest in modseqs is told where the mailbox stands. */
+static void enable_condstore(struct imap *s)
+{
+    if (s->enabled & EN_CONDSTORE)
+        return;
+    s->enabled |= EN_CONDSTORE;
+    if (s->view.open && !(s->cmd.row->flags & CMD_QUIET))
+        putf(s, "* OK [HIGHESTMODSEQ %llu] Highest\r\n", (unsigned long long)s->view.modseq);
+}
+
 static enum step start(struct imap *s, struct cursor *c)
 {
     const struct command *row = s->cmd.row;
@@ -111,6 +121,8 @@ static enum step start(struct imap *s, struct cursor *c)
         return refuse(s, COND_BAD, NULL, "Illegal arguments.");
     if (s->cmd.row->flags & CMD_WRITES && s->view.read_only)
         return refuse(s, COND_NO, "READ-ONLY", "The mailbox is open for reading only.");
+    if (s->cmd.condstore)
+        enable_condstore(s);
     s->cmd.life = LIFE_BEFORE;
     return STEP_AGAIN;
 }

@@ -69,7 +69,7 @@ struct imap_command {
     /* the tagged response, "OK [CODE] text" */
     struct buf response;
     void (*cleanup)(struct imap *s); /* what args holds outside of the arena */
-    bool keep_expunges;
+    bool condstore;                  /* it enables CONDSTORE (RFC 7162 3.1) */
 };
 
 /* Bringing the view up to date (sync.c). */

@@ -272,7 +272,7 @@ static enum step step_after(struct imap *s)
 static enum step step_announce(struct imap *s)
 {
     unsigned flags = s->cmd.row->flags;
-    bool expunges = (!(flags & CMD_KEEP) || s->cmd.uid) && !s->cmd.keep_expunges;
+    bool expunges = !(flags & CMD_KEEP) || s->cmd.uid;
     if (s->view.open && !(flags & CMD_QUIET) && imap_announce(s, expunges) != RUN_DONE)
         return STEP_AGAIN;
     s->cmd.life = LIFE_END;

@@ -99,6 +99,7 @@ enum run imap_sync(struct imap *s)
     switch (s->sync.stage) {
     case SYNC_START:
         imap_clear(s);
+        s->event_modseq = 0; /* what is announced from here on may be newer than what we read */
         if (s->sync.need_rows && !s->view.loaded && s->view.told)
             ask_rows(s);
         else
@@ -124,8 +125,8 @@ void imap_event(void *arg, enum err_code code, uint64_t mailbox, uint64_t modseq
     }
     if (!s->view.open || mailbox != s->view.mailbox)
         return;
-    if (modseq > s->event_modseq || modseq == 0)
+    if (modseq > s->event_modseq)
         s->event_modseq = modseq;
-    if (modseq == 0 || modseq > s->view.modseq)
+    if (modseq > s->view.modseq)
         s->host->kick(s->host_arg);
 }
