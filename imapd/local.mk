@@ -6,4 +6,17 @@ imapd_libimap_a_SOURCES = \
 	imapd/reader.h imapd/reader.c imapd/put.c imapd/set.c \
 	imapd/view.h imapd/view.c imapd/sync.c imapd/announce.c \
 	imapd/cmd_any.c imapd/cmd_auth.c imapd/cmd_select.c imapd/cmd_list.c imapd/cmd_mailbox.c \
-	imapd/status.h imapd/cmd_status.c imapd/cmd_append.c
+	imapd/status.h imapd/cmd_status.c imapd/cmd_append.c imapd/cmd_store.c imapd/cmd_copy.c \
+	imapd/cmd_expunge.c imapd/cmd_idle.c \
+	imapd/fetch.h imapd/fetch_parse.c imapd/fetch_section.c imapd/cmd_fetch.c \
+	imapd/search.h imapd/search_parse.c imapd/search_eval.c imapd/search_text.c imapd/cmd_search.c
+noinst_LIBRARIES += imapd/libimapd.a
+imapd_libimapd_a_SOURCES = imapd/main.c
+
+# The core on ports of its own, over a store and a directory in memory.
+IMAP_FAKES = tests/lib/fake_store.h tests/lib/fake_store.c tests/lib/fake_directory.h tests/lib/fake_directory.c \
+	tests/lib/fake_content.h tests/lib/fake_content.c
+IMAP_ALONE_LIBS = imapd/libimap.a common/libmime.a common/libnet.a common/libbase.a $(NET_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS)
+check_PROGRAMS += tests/lib/imapalone
+tests_lib_imapalone_SOURCES = tests/lib/imapalone.c $(IMAP_FAKES)
+tests_lib_imapalone_LDADD = $(IMAP_ALONE_LIBS)

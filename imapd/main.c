@@ -8,6 +8,7 @@
 #include "imapd/imap.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include <uthash.h>
 
 enum { INPUT_LIMIT = 128 << 10, OUTPUT_HIGH = 256 << 10, WORKERS_A_CORE = 4 };
@@ -231,6 +232,7 @@ int main(int argc, char **argv)
                                                      .count = count,
                                                      .listens = listens,
                                                      .peers = peers,
+                                                     .sandbox = SANDBOX_MEMFD, /* for large messages */
                                                      .start = start,
                                                      .accepted = accepted,
                                                      .stop = stop},
