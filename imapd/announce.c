@@ -1,12 +1,12 @@
 /* Telling the client what the view holds beyond what it knows: flags, expunges, new messages.
- * The hard problem is numbers: each EXPUNGE moves those behind it, so flags are told first by the old
- * numbers, then expunges from the front with each number lowered by those before it, then EXISTS. Withheld
+ * The hard problem is numbers: each EXPUNGE moves those behind it, so expunges are told from the
+ * front, each number lowered by those before it, then flags by the new numbers, then EXISTS. Withheld
  * expunges keep their places (RFC 3501 7.4.1, RFC 9051 7.5.1). Slices, so that 100,000 of them do not hold up
  * the others. */
 #include "imapd/imap_int.h"
 
 enum { SLICE = 2000 };
-enum { TELL_FLAGS, TELL_EXPUNGES, TELL_EXISTS };
+enum { TELL_EXPUNGES, TELL_FLAGS, TELL_EXISTS };
 
 /* True when the slice is used up before the rows are. */
 static bool tell_flags(struct imap *s, bool uid)
@@ -63,8 +63,9 @@ static enum run tell_exists(struct imap *s)
         v->told = v->count;
         putf(s, "* %zu EXISTS\r\n", v->told);
     }
-    if (more || s->announce.expunged)
+    if (more || v->recent_count != v->recent_told)
         putf(s, "* %zu RECENT\r\n", v->recent_count);
+    v->recent_told = v->recent_count;
     s->announce = (struct imap_announce){0};
     return RUN_DONE;
 }
@@ -73,6 +74,10 @@ enum run imap_announce(struct imap *s, bool expunges)
 {
     struct view *v = &s->view;
     switch (s->announce.stage) {
+    case TELL_EXPUNGES:
+        if (!expunges || !v->gone)
+            return next_stage(s);
+        return tell_expunges(s) ? RUN_AGAIN : next_stage(s);
     case TELL_FLAGS:
         if (v->keywords_changed) {
             put_select_flags(s);
@@ -80,10 +85,6 @@ enum run imap_announce(struct imap *s, bool expunges)
             v->keywords_changed = false;
         }
         return tell_flags(s, s->cmd.uid) ? RUN_AGAIN : next_stage(s);
-    case TELL_EXPUNGES:
-        if (!expunges || !v->gone)
-            return next_stage(s);
-        return tell_expunges(s) ? RUN_AGAIN : next_stage(s);
     default:
         return tell_exists(s);
     }

@@ -44,6 +44,15 @@ static void append_cleanup(struct imap *s)
     buf_free(&x->line_ends);
 }
 
+static void refuse(struct append *x, const char *code, const char *why)
+{
+    if (x->why)
+        return;
+    x->code = code;
+    x->why = why;
+    content_free(&x->content);
+}
+
 /* -- arguments -- */
 
 static bool parse_flags(struct imap *s, struct cursor *c, struct append *x)
@@ -89,6 +98,8 @@ bool append_begin(struct imap *s, struct cursor *c, const struct reader_literal 
     struct append *x = arena_alloc(s->arena, sizeof *x);
     if (!x || !parse_head(s, c, x))
         return false;
+    if (c->bad_name)
+        refuse(x, "CANNOT", "That is not a mailbox name.");
     x->left = x->size = lit->size;
     x->sync = lit->sync;
     s->cmd.args = x;
@@ -118,15 +129,6 @@ static enum run ask_mailbox(struct imap *s, struct append *x)
     return RUN_WAIT;
 }
 
-static void refuse(struct append *x, const char *code, const char *why)
-{
-    if (x->why)
-        return;
-    x->code = code;
-    x->why = why;
-    content_free(&x->content);
-}
-
 static enum run refused(struct imap *s, struct append *x)
 {
     return imap_done(s, COND_NO, x->code, x->why);
@@ -135,7 +137,7 @@ static enum run refused(struct imap *s, struct append *x)
 static void judge(struct imap *s, struct append *x)
 {
     if (s->cmd.code == ERR_MISSING)
-        refuse(x, "TRYCREATE", "There is no such mailbox.");
+        refuse(x, "TRYCREATE", "No such mailbox.");
     else if (s->cmd.code != ERR_OK)
         refuse(x, "UNAVAILABLE", "The mailbox store cannot answer now, please try again.");
     else if (x->size > s->conf->imap_append_limit)
@@ -296,7 +298,7 @@ static enum run stored(struct imap *s, struct append *x)
     case ERR_OK:
         break;
     case ERR_MISSING:
-        return imap_done(s, COND_NO, "TRYCREATE", "There is no such mailbox.");
+        return imap_done(s, COND_NO, "TRYCREATE", "No such mailbox.");
     case ERR_LIMIT:
         return imap_done(s, COND_NO, "OVERQUOTA", "The mailbox is full.");
     default:

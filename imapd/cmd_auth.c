@@ -121,7 +121,7 @@ static enum run refuse_mech(struct imap *s, struct span mech)
         return imap_done(s, COND_NO, "UNAVAILABLE", "Logins cannot be checked now, please try again.");
     if (plain && !s->secure)
         return imap_done(s, COND_NO, "PRIVACYREQUIRED", "Please use TLS before you log in.");
-    return imap_done(s, COND_NO, "CANNOT", "AUTHENTICATE failed. Authentication mechanism is unsupported.");
+    return imap_done(s, COND_NO, "CANNOT", "Authentication mechanism is unsupported.");
 }
 
 static enum run begin(struct imap *s, struct auth *a)
@@ -129,7 +129,7 @@ static enum run begin(struct imap *s, struct auth *a)
     if (!offered(s, a->mech))
         return refuse_mech(s, a->mech);
     if (a->broken)
-        return imap_done(s, COND_BAD, NULL, "AUTHENTICATE failed. Not base64.");
+        return imap_done(s, COND_BAD, NULL, "Not base64.");
     struct dir_facts facts = {.service = "imap",
                               .peer = s->host_of_peer,
                               .secure = s->secure,
@@ -213,8 +213,7 @@ static enum run client_line(struct imap *s, struct auth *a)
     crypto_wipe(s->in->p, lf);
     buf_consume(s->in, lf + 1);
     if (!ok)
-        return imap_done(s, COND_BAD, NULL,
-                         cancelled ? "AUTHENTICATE cancelled." : "AUTHENTICATE failed. Not base64.");
+        return imap_done(s, COND_BAD, NULL, cancelled ? "The client gave up." : "Not base64.");
     if (a->granted)
         return to_store(s, a);
     s->cmd.stage = AU_ASKED;

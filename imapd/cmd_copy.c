@@ -62,7 +62,7 @@ static enum run answer(struct imap *s, struct copy *x)
     case ERR_OK:
         break;
     case ERR_MISSING:
-        return imap_done(s, COND_NO, "TRYCREATE", "There is no such mailbox.");
+        return imap_done(s, COND_NO, "TRYCREATE", "No such mailbox.");
     case ERR_LIMIT:
         return imap_done(s, COND_NO, "OVERQUOTA", "The mailbox is full.");
     default:
@@ -82,7 +82,7 @@ enum run run_copy(struct imap *s)
     if (s->cmd.stage++)
         return answer(s, x);
     if (!imap_set_fix(s, &x->set, s->cmd.uid))
-        return imap_done(s, COND_BAD, NULL, "There is no message of that number.");
+        return imap_done(s, COND_BAD, NULL, "Invalid messageset.");
     if (!imap_set_uids(s, &x->set, &x->uids, &x->count, &x->gone))
         return imap_done(s, COND_NO, "LIMIT", "Too many messages.");
     if (!x->count)

@@ -119,7 +119,10 @@ static void put_item(struct imap *s, const struct fetch_item *it, const struct v
         put_date(s, "INTERNALDATE", r->internal_s, r->zone_min);
         break;
     case FI_SAVEDATE:
-        put_date(s, "SAVEDATE", (int64_t)EPOCH_2020 + r->saved_s_low, 0);
+        if (r->saved_s_low)
+            put_date(s, "SAVEDATE", (int64_t)EPOCH_2020 + r->saved_s_low, 0);
+        else
+            put(s, "SAVEDATE NIL");
         break;
     case FI_SIZE:
         putf(s, "RFC822.SIZE %u", r->size);
@@ -537,7 +540,7 @@ static enum run say(struct imap *s, struct fetch *x)
 static enum run start(struct imap *s, struct fetch *x)
 {
     if (!imap_set_fix(s, &x->want.set, s->cmd.uid))
-        return imap_done(s, COND_BAD, NULL, "There is no message of that number.");
+        return imap_done(s, COND_BAD, NULL, "Invalid messageset.");
     for (size_t i = 0; i < x->want.item_count; i++)
         x->section_count += x->want.items[i].kind == FI_SECTION;
     s->cmd.stage = FE_PICK;

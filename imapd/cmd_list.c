@@ -108,7 +108,7 @@ static bool add_pattern(struct cursor *c, struct list *x)
     buf_free(&b);
     if (ok)
         x->patterns[x->pattern_count++] = name;
-    return ok;
+    return true; /* what is no name matches none */
 }
 
 static bool parse_patterns(struct cursor *c, struct list *x)
@@ -352,7 +352,7 @@ static void lsub_superiors(struct imap *s, struct list *x, const struct box *b, 
 static void lsub_lines(struct imap *s, struct list *x)
 {
     struct span last = SPAN("");
-    bool cut = span_search(x->patterns[0], SPAN("%")) < x->patterns[0].n;
+    bool cut = x->pattern_count && span_search(x->patterns[0], SPAN("%")) < x->patterns[0].n;
     for (size_t i = 0; i < x->count; i++) {
         struct box *b = &x->boxes[i];
         if (!b->m.subscribed)

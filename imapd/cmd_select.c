@@ -11,8 +11,17 @@ struct select {
     struct span name;
     bool read_only;
     bool found;
-    uint32_t recent_from, unseen;
+    uint32_t recent_from, claimed_from, unseen;
+    /* The same mailbox, selected again: what was recent to this client still is. */
+    uint64_t former;
+    struct uidset kept;
 };
+
+static void select_cleanup(struct imap *s)
+{
+    struct select *x = s->cmd.args;
+    uidset_free(&x->kept);
+}
 
 static bool parse(struct imap *s, struct cursor *c, bool read_only)
 {
@@ -21,6 +30,7 @@ static bool parse(struct imap *s, struct cursor *c, bool read_only)
         return false;
     x->read_only = read_only;
     s->cmd.args = x;
+    s->cmd.cleanup = select_cleanup;
     if (cur_sp(c) && cur_char(c, '(')) { /* RFC 4466 select-params */
         if (!cur_word(c, "CONDSTORE") || !cur_char(c, ')'))
             return false;
@@ -50,7 +60,12 @@ static void on_status(void *session, enum err_code code, const struct store_mail
         s->phase = PH_SELECTED;
         store_watch(s->account, s->view.mailbox, true);
         x->found = true;
-        x->recent_from = box->recent_from;
+        x->recent_from = box->recent_from ? box->recent_from : 1;
+        if (box->id != x->former)
+            uidset_free(&x->kept);
+        if (x->kept.n && x->kept.v[0].first < x->recent_from)
+            x->recent_from = x->kept.v[0].first;
+        x->claimed_from = box->recent_from;
         x->unseen = box->unseen;
     }
     imap_answered(s, code);
@@ -60,8 +75,10 @@ static void on_recent(void *session, enum err_code code, const struct store_row 
                       bool more)
 {
     struct imap *s = session;
+    const struct select *x = s->cmd.args;
     for (size_t i = 0; code == ERR_OK && i < count; i++)
-        if (rows[i].uid < s->view.uidnext)
+        if (rows[i].uid < s->view.uidnext &&
+            (rows[i].uid >= x->claimed_from || uidset_has(&x->kept, rows[i].uid)))
             view_recent(&s->view, rows[i].uid);
     if (!more || code != ERR_OK)
         imap_answered(s, code);
@@ -70,6 +87,11 @@ static void on_recent(void *session, enum err_code code, const struct store_row 
 static enum run ask_status(struct imap *s, struct select *x)
 {
     bool was_open = s->view.open;
+    if (was_open && span_eq(x->name, span_str(s->view.name))) {
+        x->former = s->view.mailbox;
+        x->kept = s->view.recent;
+        s->view.recent = (struct uidset){0};
+    }
     imap_select_end(s);
     if (was_open && s->enabled & EN_CONDSTORE) /* RFC 7162 3.2.11 */
         put(s, "* OK [CLOSED] The former mailbox is closed.\r\n");
@@ -91,6 +113,7 @@ static enum run answer(struct imap *s, struct select *x)
 {
     struct view *v = &s->view;
     v->keywords_changed = false;
+    v->recent_told = v->recent_count;
     putf(s, "* OK [MAILBOXID (M%llu)] Ok\r\n", (unsigned long long)v->mailbox);
     put_select_flags(s);
     putf(s, "* %zu EXISTS\r\n* %zu RECENT\r\n* OK [UIDVALIDITY %u] UIDs valid\r\n", v->told, v->recent_count,
@@ -128,8 +151,7 @@ static enum run after_status(struct imap *s, struct select *x)
 {
     if (x->recent_from < s->view.uidnext && s->view.told) {
         s->cmd.stage = SE_RECENT;
-        store_rows(s->account, s->view.mailbox, x->recent_from ? x->recent_from : 1, 0, imap_ask(s),
-                   on_recent);
+        store_rows(s->account, s->view.mailbox, x->recent_from, 0, imap_ask(s), on_recent);
         return RUN_WAIT;
     }
     if (x->unseen && s->view.told <= UNSEEN_ROWS)

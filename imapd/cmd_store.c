@@ -175,7 +175,7 @@ enum run run_store(struct imap *s)
     if (s->cmd.stage == 0) {
         s->cmd.stage = 1;
         if (!imap_set_fix(s, &x->set, s->cmd.uid))
-            return imap_done(s, COND_BAD, NULL, "There is no message of that number.");
+            return imap_done(s, COND_BAD, NULL, "Invalid messageset.");
         if (!imap_set_uids(s, &x->set, &x->uids, &x->count, &x->gone))
             return imap_done(s, COND_NO, "LIMIT", "Too many messages.");
         return ask(s, x);

@@ -178,7 +178,13 @@ bool cur_u64(struct cursor *c, uint64_t *out)
 bool cur_mailbox(struct cursor *c, struct span *out)
 {
     struct span raw;
-    return cur_astring(c, &raw) && mailbox_name(c->a, raw, out);
+    if (!cur_astring(c, &raw))
+        return false;
+    if (!mailbox_name(c->a, raw, out)) {
+        c->bad_name = true;
+        *out = SPAN("");
+    }
+    return true;
 }
 
 bool cur_flag(struct cursor *c, uint32_t *bit, struct span *keyword)

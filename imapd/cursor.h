@@ -10,6 +10,7 @@
 struct cursor {
     struct span s;   /* what is left */
     struct arena *a; /* of the command */
+    bool bad_name;   /* a mailbox name was not one: the grammar holds, the command is refused */
 };
 
 #define MUST __attribute__((warn_unused_result))
@@ -33,8 +34,8 @@ bool cur_pattern(struct cursor *c, struct span *out) MUST;
 bool cur_nstring(struct cursor *c, struct span *out) MUST;
 bool cur_u32(struct cursor *c, uint32_t *out) MUST;
 bool cur_u64(struct cursor *c, uint64_t *out) MUST;
-/* A mailbox name: modified UTF-7 becomes UTF-8 and INBOX (also as first level) is in capitals; false for a
- * name that is neither valid modified UTF-7 nor valid UTF-8. */
+/* A mailbox name: modified UTF-7 becomes UTF-8 and INBOX (also as first level) is in capitals.
+ * A name that is neither valid modified UTF-7 nor valid UTF-8 sets bad_name. */
 bool cur_mailbox(struct cursor *c, struct span *out) MUST;
 /* A flag: "\Seen" sets a bit of STORE_* in *bit; a keyword gives bit 0 and its name; "\Recent" and unknown
  * system flags give bit 0 and an empty name. */

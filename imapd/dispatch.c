@@ -63,14 +63,15 @@ static bool take_tag(struct cursor *c, struct span *out)
 /* Answer at once, with the tag when there is one; the text is done with. */
 static enum step refuse(struct imap *s, enum cond cond, const char *code, const char *text)
 {
-    struct cursor c = {buf_span(&s->reader.text), s->arena};
+    struct cursor c = {.s = buf_span(&s->reader.text), .a = s->arena};
     static const struct command none = {.name = "?"};
     c.s = span_trim(span_first(c.s, span_find(c.s, '\n')));
     struct span tag;
     if (!take_tag(&c, &tag))
         tag = SPAN("*");
     s->cmd.tag = arena_dup(s->arena, tag);
-    s->cmd.row = &none;
+    if (!s->cmd.row)
+        s->cmd.row = &none;
     s->cmd.after = imap_done(s, cond, code, text);
     s->cmd.life = LIFE_END;
     return STEP_AGAIN;
@@ -120,7 +121,9 @@ static enum step start(struct imap *s, struct cursor *c)
     if (row->parse ? !row->parse(s, c) : !cur_end(c))
         return refuse(s, COND_BAD, NULL, "Illegal arguments.");
     if (s->cmd.row->flags & CMD_WRITES && s->view.read_only)
-        return refuse(s, COND_NO, "READ-ONLY", "The mailbox is open for reading only.");
+        return refuse(s, COND_NO, "READ-ONLY", "Mailbox is read only.");
+    if (c->bad_name)
+        return refuse(s, COND_NO, "CANNOT", "That is not a mailbox name.");
     if (s->cmd.condstore)
         enable_condstore(s);
     s->cmd.life = LIFE_BEFORE;
@@ -137,7 +140,7 @@ static enum step dispatch(struct imap *s)
     if (s->reader.has_nul)
         return refuse(s, COND_BAD, "CLIENTBUG", "NUL is not permitted.");
     text.n -= 2;
-    struct cursor c = {text, s->arena};
+    struct cursor c = {.s = text, .a = s->arena};
     struct span tag;
     if (!take_tag(&c, &tag))
         return refuse(s, COND_BAD, NULL, "A command begins with a tag.");
@@ -152,7 +155,7 @@ static enum step dispatch(struct imap *s)
 /* The message of an APPEND: its command begins before its line is whole. */
 static bool starts_append(struct imap *s, const struct reader_literal *lit)
 {
-    struct cursor c = {buf_span(&s->reader.text), s->arena};
+    struct cursor c = {.s = buf_span(&s->reader.text), .a = s->arena};
     struct span tag;
     if (!(s->phase & PH_IN) || s->reader.too_long || s->reader.has_nul || !take_tag(&c, &tag) ||
         !take_name(s, &c) || !(s->cmd.row->flags & CMD_APPEND))

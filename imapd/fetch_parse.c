@@ -73,6 +73,8 @@ static bool part_number(struct span *s, struct span *out)
     }
     *out = span_first(*s, end);
     *s = span_drop(*s, n);
+    if (!end)
+        return n == 0;
     return n == end ? s->n == 0 : s->n > 0; /* "1." needs a word, "1X" is none */
 }
 
@@ -231,12 +233,10 @@ static bool macro(struct cursor *c, struct fetch_wants *w)
 
 static bool items(struct cursor *c, struct fetch_wants *w)
 {
-    if (macro(c, w))
-        return true;
     if (!cur_char(c, '('))
-        return one_item(c, w);
-    do {
-        if (!one_item(c, w))
+        return macro(c, w) || one_item(c, w);
+    do { /* "(FULL)" is not of the grammar, and is sent */
+        if (!macro(c, w) && !one_item(c, w))
             return false;
     } while (cur_sp(c));
     return cur_char(c, ')');

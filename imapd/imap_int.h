@@ -11,7 +11,7 @@
 
 enum {
     IMAP_LINE_LIMIT = 64 << 10,       /* one command with its literals */
-    IMAP_LOGIN_LINE_LIMIT = 20 << 10, /* the same before the login: an OAUTHBEARER blob of 12 KiB fits */
+    IMAP_LOGIN_LINE_LIMIT = 40 << 10, /* the same before the login: the largest ID of RFC 2971 fits */
     IMAP_ARENA_LIMIT = 64 << 20,      /* pieces of one command: UIDs of a million messages fit */
     IMAP_KEYWORDS = 64
 };

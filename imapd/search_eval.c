@@ -104,7 +104,7 @@ static bool put_addresses(struct cursor *c, struct buf *out)
 /* Field number of the envelope (2: from ... 7: bcc) as text. */
 static struct span envelope_addresses(const struct search_doc *d, unsigned number)
 {
-    struct cursor c = {d->meta->envelope, d->arena};
+    struct cursor c = {.s = d->meta->envelope, .a = d->arena};
     struct span skip;
     struct buf text;
     bool ok = cur_char(&c, '(') && cur_nstring(&c, &skip) && cur_sp(&c) && cur_nstring(&c, &skip);
@@ -120,7 +120,7 @@ static struct span envelope_addresses(const struct search_doc *d, unsigned numbe
 
 static bool sent_day(const struct search_doc *d, int64_t *out)
 {
-    struct cursor c = {d->meta->envelope, d->arena};
+    struct cursor c = {.s = d->meta->envelope, .a = d->arena};
     struct span date;
     int64_t seconds;
     int zone_min;

@@ -150,7 +150,7 @@ static bool list(struct parse *p, struct search_key **out)
         if (!key(p, tail))
             return false;
         tail = &(*tail)->next;
-    } while (cur_sp(p->c) && p->c->s.n);
+    } while (cur_sp(p->c) && p->c->s.n && !cur_peek(p->c, ')'));
     p->depth--;
     *out = all;
     return true;
@@ -175,8 +175,11 @@ static bool operators(struct parse *p, struct search_key **out, unsigned operand
 static bool key(struct parse *p, struct search_key **out)
 {
     struct cursor *c = p->c;
-    if (cur_char(c, '('))
+    if (cur_char(c, '(')) { /* blanks inside are not of the grammar, and are sent */
+        while (cur_char(c, ' '))
+            ;
         return list(p, out) && cur_char(c, ')');
+    }
     if (c->s.n && strchr("0123456789*$", c->s.p[0]) && c->s.p[0]) {
         *out = node(p, SK_SEQ);
         return *out && seqset_parse(c, &(*out)->set);
@@ -253,12 +256,13 @@ bool search_parse(struct imap *s, struct cursor *c, struct search_program *out)
 bool search_fix(struct imap *s, struct search_key *k)
 {
     if (k->kind == SK_SEQ || k->kind == SK_UID) {
-        /* A number beyond the last message matches nothing (RFC 3501 has no word on it). */
-        if (!k->set.saved)
-            k->set.highest = 0;
-        if (k->set.saved)
+        if (k->set.saved) {
             k->kind = SK_UID;
-        return imap_set_fix(s, &k->set, k->kind == SK_UID);
+            return imap_set_fix(s, &k->set, true);
+        }
+        seqset_fix(&k->set,
+                   view_max(&s->view, k->kind == SK_UID)); /* a number beyond the last matches nothing */
+        return true;
     }
     for (struct search_key *child = k->child; child; child = child->next)
         if (!search_fix(s, child))

@@ -151,6 +151,8 @@ enum run imap_done(struct imap *s, enum cond cond, const char *code, const char 
     bool ok = buf_addf(b, "%s ", names[cond]);
     if (code)
         ok = ok && buf_add_char(b, '[') && buf_add_str(b, code) && buf_add_str(b, "] ");
+    if (cond != COND_OK && s->cmd.row && s->cmd.row->phases)
+        ok = ok && buf_addf(b, "%s failed. ", s->cmd.row->name);
     if (!ok || !buf_add_str(b, text))
         s->overflow = true;
     if (cond == COND_BAD)
@@ -173,7 +175,7 @@ enum run imap_done_err(struct imap *s, enum err_code code)
                  [ERR_STATE] = {"INUSE", "Something changed meanwhile, please try again."},
                  [ERR_LIMIT] = {"LIMIT", "A limit was reached."},
                  [ERR_DENIED] = {"NOPERM", "Permission denied."},
-                 [ERR_MISSING] = {"NONEXISTENT", "There is no such mailbox."},
+                 [ERR_MISSING] = {"NONEXISTENT", "No such mailbox."},
                  [ERR_RETRY] = {"UNAVAILABLE", "The mailbox store cannot answer now, please try again."},
                  [ERR_BUG] = {"SERVERBUG", "Internal error."}};
     if (code == ERR_OK || code > ERR_BUG)

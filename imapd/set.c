@@ -21,8 +21,8 @@ bool imap_set_fix(struct imap *s, struct seqset *set, bool uid)
     if (set->saved)
         return use_saved(s, set);
     uint32_t max = view_max(&s->view, uid);
-    if (!uid && set->highest > max && (max || set->highest > 1))
-        return false; /* RFC 9051 9, seq-number; but 1:* of an empty mailbox is asked by many */
+    if (!uid && (set->highest > max || !max))
+        return false; /* RFC 9051 9, seq-number */
     seqset_fix(set, max);
     return true;
 }

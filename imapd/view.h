@@ -36,6 +36,7 @@ struct view {
     size_t gone, dirty; /* rows in that state */
     struct uidset recent;
     size_t recent_count; /* of rows that are not announced as gone */
+    size_t recent_told;
     struct uidset known; /* UIDs that the client knows, while the rows are dropped */
     bool has_known;
     char **keywords; /* names by bit, NULL-ended */

@@ -172,10 +172,10 @@ static struct person *person(struct span address)
     p->address = xstrspan(address);
     p->next = people;
     people = p;
-    box_new(p, SPAN("INBOX"), STORE_USE_NONE);
-    box_new(p, SPAN("Drafts"), STORE_USE_DRAFTS);
-    box_new(p, SPAN("Sent"), STORE_USE_SENT);
-    box_new(p, SPAN("Trash"), STORE_USE_TRASH);
+    box_new(p, SPAN("INBOX"), STORE_USE_NONE)->subscribed = true;
+    box_new(p, SPAN("Drafts"), STORE_USE_DRAFTS)->subscribed = true;
+    box_new(p, SPAN("Sent"), STORE_USE_SENT)->subscribed = true;
+    box_new(p, SPAN("Trash"), STORE_USE_TRASH)->subscribed = true;
     return p;
 }
 
