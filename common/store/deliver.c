@@ -34,7 +34,9 @@ static int16_t zone_of(int64_t us)
 {
     time_t s = (time_t)(us / 1000000);
     struct tm tm;
-    return localtime_r(&s, &tm) ? (int16_t)(tm.tm_gmtoff / 60) : 0;
+    if (!localtime_r(&s, &tm))
+        return 0;
+    return (int16_t)(tm.tm_gmtoff / 60);
 }
 
 enum err_code file_inbox(struct tx *t, const struct filing *f, const struct uuid *account,

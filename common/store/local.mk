@@ -33,3 +33,7 @@ tests_unit_test_store_client_SOURCES = tests/unit/test_store_client.c tests/lib/
 tests_unit_test_store_client_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_store_client_LDADD = $(STORE_TEST_LDADD) $(CMOCKA_LIBS)
 endif
+
+check_PROGRAMS += tests/bench/bench_store
+tests_bench_bench_store_SOURCES = tests/bench/bench_store.c tests/lib/store_env.h tests/lib/store_env.c
+tests_bench_bench_store_LDADD = $(STORE_TEST_LDADD)

@@ -237,7 +237,8 @@ static bool scan_fill(struct scan *s)
     for (;;) {
         DBT d = dbt_out(s->block, s->block_size);
         if (!s->started) {
-            memcpy(key, s->prefix.p, s->prefix.n);
+            if (s->prefix.n)
+                memcpy(key, s->prefix.p, s->prefix.n);
             k.size = (u_int32_t)s->prefix.n;
         }
         int ret = s->c->get(s->c, &k, &d, DB_MULTIPLE_KEY | (s->started ? DB_NEXT : DB_SET_RANGE));
@@ -274,7 +275,7 @@ bool scan_next(struct scan *s, struct span *key, struct span *value)
             continue;
         }
         size_t prefix_n = s->data.size;
-        if (kn < prefix_n || memcmp(kp, s->prefix.p, prefix_n) != 0)
+        if (kn < prefix_n || (prefix_n && memcmp(kp, s->prefix.p, prefix_n) != 0))
             break;
         *key = span_of(kp, kn);
         *value = span_of(vp, vn);

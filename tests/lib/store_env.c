@@ -52,8 +52,8 @@ void env_start(struct store_env *e, const char *options)
         die(path);
     fprintf(f,
             "stored_user = root\nsmtpd_user = root\nimapd_user = root\ndirectoryd_user = root\n"
-            "store_cache_size = 32M\n%s",
-            options);
+            "%s%s",
+            strstr(options, "store_cache_size") ? "" : "store_cache_size = 32M\n", options);
     fclose(f);
     crypto_start();
     snprintf(path, sizeof path, "%s/keys", e->dir);

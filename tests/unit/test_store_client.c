@@ -114,7 +114,8 @@ static void on_changes(void *s, enum err_code code, const struct store_changes *
     g->box = c->box;
     g->flag = c->whole;
     g->row_count = c->row_count;
-    memcpy(g->rows, c->rows, c->row_count * sizeof *c->rows);
+    if (c->row_count)
+        memcpy(g->rows, c->rows, c->row_count * sizeof *c->rows);
     g->uid_count = c->gone_count;
     memcpy(g->uids, c->gone, c->gone_count * sizeof *c->gone);
 }
@@ -127,7 +128,8 @@ static void on_flagged(void *s, enum err_code code, const struct store_flagged *
     if (code != ERR_OK)
         return;
     g->row_count = f->row_count;
-    memcpy(g->rows, f->rows, f->row_count * sizeof *f->rows);
+    if (f->row_count)
+        memcpy(g->rows, f->rows, f->row_count * sizeof *f->rows);
     g->uid_count = f->modified_count;
     g->modseq = f->modseq;
     for (size_t i = 0; f->keywords[i]; i++)
