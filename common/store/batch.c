@@ -443,6 +443,7 @@ void *writer_main(void *engine)
     struct tx t;
     struct job *jobs;
     uint64_t number = 1;
+    pthread_setname_np(pthread_self(), "writer");
     if (tx_begin(e, false, &t) != ERR_OK)
         engine_fatal(e, "starting the writer", "no transaction");
     tx_abort(&t);
@@ -470,6 +471,7 @@ static void stage(struct engine *e, struct job *j)
 void *stager_main(void *engine)
 {
     struct engine *e = engine;
+    pthread_setname_np(pthread_self(), "stager");
     pthread_mutex_lock(&e->lock);
     for (;;) {
         while (!e->large_first && !e->stopping)

@@ -166,6 +166,7 @@ void __attribute__((noreturn)) engine_fatal(struct engine *e, const char *what, 
 enum err_code env_open(struct engine *e, struct err *why) CHECK_RESULT;
 void env_close(struct engine *e);
 void env_checkpoint(struct engine *e, bool force);
+bool env_has_versions(enum table t);
 uint64_t env_log_bytes(struct engine *e); /* bytes of log ever written, roughly */
 void *care_main(void *engine);
 

@@ -13,17 +13,28 @@
 
 enum { LOG_FILE = 64 << 20, LOG_BUFFER = 8 << 20, LOCKS = 200000, TRANSACTIONS = 2000, CARE_TICK_MS = 100 };
 
+/* Tables that sessions scan have versions (a snapshot then waits for no lock, at the price of a copy of the
+ * page for each transaction that changes it). The others are read one record at a time, or by administrators.
+ */
 static const struct {
     const char *name;
     u_int32_t page;
+    bool versions;
 } tables[T_COUNT] = {
-    [T_STORE] = {"store", 4096},     [T_ACCOUNT] = {"account", 1024},  [T_NAME] = {"mailbox_name", 8192},
-    [T_QUOTA] = {"quota", 1024},     [T_MAILBOX] = {"mailbox", 1024},  [T_KEYWORD] = {"keyword", 4096},
-    [T_MESSAGE] = {"message", 8192}, [T_CONTENT] = {"content", 16384}, [T_REF] = {"content_ref", 4096},
-    [T_CHANGE] = {"change", 8192},   [T_QUEUE] = {"queue", 8192},      [T_QUEUE_DUE] = {"queue_due", 4096},
-    [T_TRACE] = {"trace", 8192},     [T_REPEAT] = {"repeat", 4096},    [T_DONE] = {"done", 8192},
-    [T_SEGMENT] = {"segment", 4096},
+    [T_STORE] = {"store", 4096, false},      [T_ACCOUNT] = {"account", 1024, true},
+    [T_NAME] = {"mailbox_name", 8192, true}, [T_QUOTA] = {"quota", 1024, false},
+    [T_MAILBOX] = {"mailbox", 1024, true},   [T_KEYWORD] = {"keyword", 4096, true},
+    [T_MESSAGE] = {"message", 8192, true},   [T_CONTENT] = {"content", 8192, false},
+    [T_REF] = {"content_ref", 4096, false},  [T_CHANGE] = {"change", 4096, true},
+    [T_QUEUE] = {"queue", 8192, false},      [T_QUEUE_DUE] = {"queue_due", 4096, false},
+    [T_TRACE] = {"trace", 4096, false},      [T_REPEAT] = {"repeat", 4096, false},
+    [T_DONE] = {"done", 4096, false},        [T_SEGMENT] = {"segment", 4096, false},
 };
+
+bool env_has_versions(enum table t)
+{
+    return tables[t].versions;
+}
 
 static void on_db_error(const DB_ENV *env, const char *prefix, const char *text)
 {
@@ -79,7 +90,9 @@ static enum err_code open_table(struct engine *e, enum table t, struct err *why)
     ret = ret ? ret : db->set_pagesize(db, tables[t].page);
     ret = ret ? ret
               : db->open(db, NULL, file, NULL, DB_BTREE,
-                         DB_CREATE | DB_AUTO_COMMIT | DB_THREAD | DB_MULTIVERSION, 0640);
+                         DB_CREATE | DB_AUTO_COMMIT | DB_THREAD |
+                             (tables[t].versions ? (u_int32_t)DB_MULTIVERSION : 0),
+                         0640);
     if (ret != 0) {
         err_set(why, ERR_BUG, NULL, "opening %s: %s", file, db_strerror(ret));
         if (db)
@@ -157,6 +170,7 @@ static bool care_sleep(struct engine *e)
 /* Checkpoints, and once an hour what is old. */
 void *care_main(void *engine)
 {
+    pthread_setname_np(pthread_self(), "care");
     enum { HOUR_MS = 3600 * 1000 };
     struct engine *e = engine;
     uint64_t last_ms = clock_mono_ms(), last_bytes = env_log_bytes(e), expired_ms = last_ms;

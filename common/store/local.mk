@@ -27,8 +27,11 @@ stored_LDADD = common/libengine.a common/libnet.a common/libbase.a $(ENGINE_LIBS
 # What tests and load programs of the store link.
 STORE_TEST_LDADD = common/libstore.a common/libnet.a common/libbase.a $(STORE_LIBS) $(NET_LIBS) $(SODIUM_LIBS)
 if HAVE_CMOCKA
-check_PROGRAMS += tests/unit/test_store_client
-TESTS += tests/unit/test_store_client
+check_PROGRAMS += tests/unit/test_store_client tests/unit/test_store_wire
+TESTS += tests/unit/test_store_client tests/unit/test_store_wire
+tests_unit_test_store_wire_SOURCES = tests/unit/test_store_wire.c tests/lib/store_env.h tests/lib/store_env.c
+tests_unit_test_store_wire_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_store_wire_LDADD = $(STORE_TEST_LDADD) $(CMOCKA_LIBS)
 tests_unit_test_store_client_SOURCES = tests/unit/test_store_client.c tests/lib/store_env.h tests/lib/store_env.c
 tests_unit_test_store_client_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_store_client_LDADD = $(STORE_TEST_LDADD) $(CMOCKA_LIBS)
@@ -37,3 +40,8 @@ endif
 check_PROGRAMS += tests/bench/bench_store
 tests_bench_bench_store_SOURCES = tests/bench/bench_store.c tests/lib/store_env.h tests/lib/store_env.c
 tests_bench_bench_store_LDADD = $(STORE_TEST_LDADD)
+
+check_PROGRAMS += tests/crash/crash_store
+TESTS += tests/crash/crash_store
+tests_crash_crash_store_SOURCES = tests/crash/crash_store.c tests/lib/store_env.h tests/lib/store_env.c
+tests_crash_crash_store_LDADD = $(STORE_TEST_LDADD)

@@ -117,6 +117,7 @@ static void on_step(void *arg)
 static void *reader_main(void *arg)
 {
     struct server *s = arg;
+    pthread_setname_np(pthread_self(), "reader");
     pthread_mutex_lock(&s->lock);
     for (;;) {
         while (!s->tasks && !s->stopping)

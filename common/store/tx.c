@@ -96,6 +96,12 @@ void tx_touch(struct tx *t, const struct uuid *account, uint64_t mailbox, uint64
 
 /* -- records -- */
 
+/* A reader of a table without versions keeps no lock behind it. */
+static u_int32_t read_flags(const struct tx *t, enum table table)
+{
+    return t->reads && !env_has_versions(table) ? DB_READ_COMMITTED : 0;
+}
+
 static DBT dbt_in(struct span s)
 {
     DBT d = {0};
@@ -117,7 +123,7 @@ enum err_code tx_get(struct tx *t, enum table table, struct span key, void *out,
 {
     DBT k = dbt_in(key), v = dbt_out(out, size);
     DB *db = t->e->db[table];
-    int ret = db->get(db, t->t, &k, &v, 0);
+    int ret = db->get(db, t->t, &k, &v, read_flags(t, table));
     *n = v.size;
     return db_code(t->e, "get", ret);
 }
@@ -128,7 +134,7 @@ enum err_code tx_get_head(struct tx *t, enum table table, struct span key, void 
     DB *db = t->e->db[table];
     v.flags |= DB_DBT_PARTIAL;
     v.dlen = (u_int32_t)size;
-    int ret = db->get(db, t->t, &k, &v, 0);
+    int ret = db->get(db, t->t, &k, &v, read_flags(t, table));
     *n = v.size;
     return db_code(t->e, "get", ret);
 }
@@ -143,7 +149,7 @@ enum err_code tx_get_buf(struct tx *t, enum table table, struct span key, struct
         if (!p)
             engine_fatal(t->e, "get", "a record is larger than any that was written");
         DBT k = dbt_in(key), v = dbt_out(p, room);
-        int ret = db->get(db, t->t, &k, &v, 0);
+        int ret = db->get(db, t->t, &k, &v, read_flags(t, table));
         if (ret == 0)
             buf_commit(out, v.size);
         if (ret != DB_BUFFER_SMALL)
@@ -222,7 +228,7 @@ void scan_open(struct scan *s, struct tx *t, enum table table, struct span from,
     buf_init(&s->prefix, NAME_KEY_LIMIT + KEY_UUID);
     bool fits = buf_add_span(&s->prefix, from);
     assert(fits && prefix_n <= from.n);
-    s->code = db_code(t->e, "cursor", db->cursor(db, t->t, &s->c, DB_CURSOR_BULK));
+    s->code = db_code(t->e, "cursor", db->cursor(db, t->t, &s->c, DB_CURSOR_BULK | read_flags(t, table)));
     /* `from` stays behind prefix_n: the first seek needs it, later comparisons do not */
     s->data.size = (u_int32_t)prefix_n;
     s->block = xmalloc(s->block_size);
