@@ -27,10 +27,12 @@ enum fetch_kind {
     FI_SECTION
 };
 
+enum fetch_what { SEC_ALL, SEC_HEADER, SEC_FIELDS, SEC_FIELDS_NOT, SEC_TEXT, SEC_MIME };
+
 struct fetch_item {
     enum fetch_kind kind;
     /* FI_SECTION */
-    enum { SEC_ALL, SEC_HEADER, SEC_FIELDS, SEC_FIELDS_NOT, SEC_TEXT, SEC_MIME } what;
+    enum fetch_what what;
     struct span part; /* "1.2", "" for the message */
     const struct span *fields;
     size_t field_count;

@@ -21,7 +21,7 @@ static const struct {
 
 static const struct {
     const char *name;
-    int what;
+    enum fetch_what what;
     bool peek;
 } rfc822_table[] = {
     {"RFC822", SEC_ALL, false}, {"RFC822.HEADER", SEC_HEADER, true}, {"RFC822.TEXT", SEC_TEXT, false}};
@@ -82,7 +82,7 @@ static bool section_word(struct span w, struct fetch_item *it)
 {
     static const struct {
         const char *name;
-        int what;
+        enum fetch_what what;
     } words[] = {{"HEADER", SEC_HEADER},
                  {"HEADER.FIELDS", SEC_FIELDS},
                  {"HEADER.FIELDS.NOT", SEC_FIELDS_NOT},

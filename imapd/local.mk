@@ -20,3 +20,11 @@ IMAP_ALONE_LIBS = imapd/libimap.a common/libmime.a common/libnet.a common/libbas
 check_PROGRAMS += tests/lib/imapalone
 tests_lib_imapalone_SOURCES = tests/lib/imapalone.c $(IMAP_FAKES)
 tests_lib_imapalone_LDADD = $(IMAP_ALONE_LIBS)
+
+check_PROGRAMS += tests/fuzz/fuzz_imap
+tests_fuzz_fuzz_imap_SOURCES = tests/fuzz/fuzz_imap.c $(IMAP_FAKES) $(FUZZ_MAIN)
+tests_fuzz_fuzz_imap_LDADD = $(IMAP_ALONE_LIBS) $(FUZZ_LINK)
+FUZZ_TARGETS += imap
+EXTRA_DIST += tests/fuzz/seeds/imap tests/fuzz/imap.dict tests/lib/imap_suites.py
+TESTS += tests/wire/imap-alone.py
+EXTRA_DIST += tests/wire/imap tests/wire/imap-alone.py

@@ -115,6 +115,11 @@ static void scan_bracket(struct scan *s)
             s->at += c == '>';
             return;
         }
+        if (!quote && c == '(') { /* RFC 5322 CFWS inside addr-spec, obsolete and still met */
+            scan_comment(s);
+            s->at--;
+            continue;
+        }
         if (c == '"')
             quote = !quote;
         if (c == '\\' && quote && s->at + 1 < s->s.n) {

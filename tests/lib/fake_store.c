@@ -225,6 +225,8 @@ void fake_store_reset(void)
         free(p);
     }
     fake_store.fail_at = fake_store.calls = 0;
+    next_id = 1;
+    next_validity = 1000;
 }
 
 static void changed(struct person *p, struct box *b)
@@ -396,7 +398,7 @@ void store_watch(struct store_account *a, uint64_t mailbox, bool on)
             a->watched[i] = a->watched[--a->watched_n];
             return;
         }
-    assert(!"not watched");
+    abort(); /* it was not watched */
 }
 
 /* -- mailboxes -- */
@@ -498,10 +500,15 @@ void store_create(struct store_account *a, struct span name, enum store_use use,
     c->cb = (void (*)(void))cb;
 }
 
-static bool is_below(const char *name, const char *parent)
+static bool span_below(struct span name, const char *parent)
 {
     size_t n = strlen(parent);
-    return strncmp(name, parent, n) == 0 && name[n] == '/';
+    return name.n > n && memcmp(name.p, parent, n) == 0 && name.p[n] == '/';
+}
+
+static bool is_below(const char *name, const char *parent)
+{
+    return span_below(span_str(name), parent);
 }
 
 static bool has_children(struct person *p, struct box *b)
@@ -548,7 +555,7 @@ static enum err_code rename_box(struct person *p, struct span from, struct span 
     struct box *b = by_name(p, from), *target = by_name(p, to);
     if (!b || !b->exists)
         return ERR_MISSING;
-    if (!good_name(to) || is_below(xstrspan(to), b->name))
+    if (!good_name(to) || span_below(to, b->name))
         return ERR_SYNTAX;
     if (target && target->exists)
         return ERR_STATE;
