@@ -21,6 +21,12 @@ check_PROGRAMS += tests/lib/imapalone
 tests_lib_imapalone_SOURCES = tests/lib/imapalone.c $(IMAP_FAKES)
 tests_lib_imapalone_LDADD = $(IMAP_ALONE_LIBS)
 
+# The daemon over the real store, with the logins of the fake directory.
+check_PROGRAMS += tests/lib/imapd_nodir
+tests_lib_imapd_nodir_SOURCES = imapd/main.c tests/lib/fake_directory.h tests/lib/fake_directory.c
+tests_lib_imapd_nodir_LDADD = imapd/libimap.a common/libstore.a common/libmime.a common/libnet.a common/libbase.a \
+	$(STORE_LIBS) $(NET_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS)
+
 check_PROGRAMS += tests/fuzz/fuzz_imap
 tests_fuzz_fuzz_imap_SOURCES = tests/fuzz/fuzz_imap.c $(IMAP_FAKES) $(FUZZ_MAIN)
 tests_fuzz_fuzz_imap_LDADD = $(IMAP_ALONE_LIBS) $(FUZZ_LINK)

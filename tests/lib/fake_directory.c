@@ -1,8 +1,14 @@
 /* The directory's login half in memory, for tests of imapd: PLAIN and OAUTHBEARER, everybody's password is
  * "thu-dien-tu", a token is "token-" and an address; the grant is the address. "retry@..." cannot be checked
- * now. SCRAM-LIKE is a mechanism of two steps with final data. Answers come by fake_directory_pump. */
+ * now. SCRAM-LIKE is a mechanism of two steps with final data. Answers come by fake_directory_pump.
+ * In a real worker answers come through its loop, and the grant is a real one, sealed for stored under
+ * KEY_DIR/grant.key; the account's id is made from the address. */
 #include "tests/lib/fake_directory.h"
+#include "common/base/clock.h"
+#include "common/base/crypto.h"
+#include "common/base/grant.h"
 #include "common/directory/directory.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 struct directory {
@@ -25,9 +31,37 @@ void (*fake_directory_wake)(void *arg);
 void *fake_directory_arg;
 static struct dir_auth *exchanges;
 
+static unsigned char key[CRYPTO_HASH];
+static bool sealing, pumping;
+static struct buf sealed;
+
+static void pump_later(void *arg)
+{
+    (void)arg;
+    pumping = false;
+    fake_directory_pump();
+}
+
+static void wake_loop(void *arg)
+{
+    if (!pumping)
+        loop_defer(arg, pump_later, NULL);
+    pumping = true;
+}
+
 struct directory *directory_new_worker(struct worker *w)
 {
-    (void)w;
+    char path[4096];
+    if (w) {
+        snprintf(path, sizeof path, "%s/grant.key", worker_conf(w)->key_dir);
+        if (!crypto_key_load(path, key)) {
+            perror(path);
+            exit(78);
+        }
+        sealing = true;
+        fake_directory_wake = wake_loop;
+        fake_directory_arg = worker_loop(w);
+    }
     return xcalloc(1, sizeof(struct directory));
 }
 
@@ -131,6 +165,26 @@ static enum err_code bearer(struct dir_auth *a, struct span *user)
     return ERR_OK;
 }
 
+/* The grant of a person. */
+static struct span grant_of(struct span user)
+{
+    static uint64_t serial;
+    unsigned char hash[CRYPTO_HASH];
+    int64_t now = clock_wall_us();
+    struct grant g = {.serial = (uint64_t)now + serial++, .issued_us = now, .expires_us = now + 86400000000};
+    if (!sealing)
+        return user;
+    crypto_sha256(user, hash);
+    memcpy(g.account.b, hash, sizeof g.account.b);
+    snprintf(g.protocol, sizeof g.protocol, "imap");
+    snprintf(g.peer, sizeof g.peer, "127.0.0.1");
+    snprintf(g.address, sizeof g.address, "%.*s", SPAN_ARG(user));
+    buf_init(&sealed, GRANT_LIMIT);
+    if (!grant_seal(&g, key, &sealed))
+        abort();
+    return buf_span(&sealed);
+}
+
 /* One question is answered; true: the exchange is over. */
 static bool answer(struct dir_auth *a)
 {
@@ -156,9 +210,11 @@ static bool answer(struct dir_auth *a)
         code = span_eq(buf_span(&a->blob), SPAN("proof")) ? ERR_OK : ERR_DENIED;
         user = span_str(a->user);
     }
-    struct dir_login login = {.address = user, .name = user, .grant = user};
+    struct dir_login login = {
+        .address = user, .name = user, .grant = code == ERR_OK ? grant_of(user) : SPAN_NONE};
     a->cb(session, code, code == ERR_OK && a->step ? SPAN("final") : SPAN_NONE,
           code == ERR_OK ? &login : NULL);
+    buf_free(&sealed);
     return true;
 }
 
