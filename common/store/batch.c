@@ -53,6 +53,7 @@ struct batch {
     struct news *news;
     struct job **last; /* end of news->jobs */
     uint64_t number;
+    bool recorded; /* the request being applied has an outcome on record */
 };
 
 static void finish(struct batch *b, struct job *j)
@@ -95,8 +96,10 @@ static enum err_code try_once(struct batch *b, struct job *j, const struct op *o
     if (code == ERR_OK)
         code = op->apply(&b->t, j);
     assert(j->answer.n <= parts + 1);
-    if (code == ERR_OK && b->t.writes)
+    if (code == ERR_OK && b->t.writes) {
         code = done_put(&b->t, j, !j->more, j->answer.n > parts ? buf_span(&j->answer.v[parts]) : SPAN_NONE);
+        b->recorded = code == ERR_STATE;
+    }
     if (code != ERR_OK)
         return code;
     if (b->t.writes) {
@@ -130,6 +133,12 @@ static bool apply(struct batch *b, struct job *j)
     }
     if (j->code == ERR_OK)
         j->part++;
+    if (b->recorded && j->part == 0) { /* sent again without saying so */
+        bool final = false;
+        b->recorded = false;
+        j->code = done_find(b->e, j, &final);
+        return true;
+    }
     if (j->code == ERR_BUG)
         log_event(LOG_ALARM, NULL, "store.request.broken", F_UINT("type", j->type));
     return j->code != ERR_OK || !j->more;

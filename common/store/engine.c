@@ -166,7 +166,7 @@ static void ballast_take(struct engine *e)
 {
     struct statvfs st;
     if (faccessat(e->dir_fd, "ballast", F_OK, 0) == 0 || fstatvfs(e->dir_fd, &st) != 0 ||
-        (uint64_t)st.f_bavail * st.f_frsize < 4 * e->o.reserve)
+        (uint64_t)st.f_bavail * st.f_frsize < e->o.reserve + 2 * (uint64_t)BALLAST)
         return;
     int fd = openat(e->dir_fd, "ballast", O_WRONLY | O_CREAT | O_CLOEXEC, 0640);
     if (fd < 0 || posix_fallocate(fd, 0, BALLAST) != 0)

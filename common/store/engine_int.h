@@ -99,6 +99,7 @@ struct engine {
 
     _Atomic uint64_t visible, durable;
     _Atomic bool full;
+    _Atomic uint64_t short_ms; /* when a shortage was last met */
     struct counters count;
 };
 

@@ -11,7 +11,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { LOG_FILE = 64 << 20, LOG_BUFFER = 8 << 20, LOCKS = 200000, TRANSACTIONS = 2000, CARE_TICK_MS = 100 };
+enum {
+    LOG_FILE = 10 << 20, /* recovery writes the rest of a torn file with zeros: small ones keep that short */
+    LOG_BUFFER = 4 << 20,
+    LOCKS = 200000,
+    TRANSACTIONS = 2000,
+    CARE_TICK_MS = 100
+};
 
 /* Tables that sessions scan have versions (a snapshot then waits for no lock, at the price of a copy of the
  * page for each transaction that changes it). The others are read one record at a time, or by administrators.

@@ -27,8 +27,11 @@ stored_LDADD = common/libengine.a common/libnet.a common/libbase.a $(ENGINE_LIBS
 # What tests and load programs of the store link.
 STORE_TEST_LDADD = common/libstore.a common/libnet.a common/libbase.a $(STORE_LIBS) $(NET_LIBS) $(SODIUM_LIBS)
 if HAVE_CMOCKA
-check_PROGRAMS += tests/unit/test_store_client tests/unit/test_store_wire
-TESTS += tests/unit/test_store_client tests/unit/test_store_wire
+check_PROGRAMS += tests/unit/test_store_client tests/unit/test_store_wire tests/unit/test_store_engine
+TESTS += tests/unit/test_store_client tests/unit/test_store_wire tests/unit/test_store_engine
+tests_unit_test_store_engine_SOURCES = tests/unit/test_store_engine.c
+tests_unit_test_store_engine_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_store_engine_LDADD = common/libengine.a common/libbase.a $(ENGINE_LIBS) $(SODIUM_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_store_wire_SOURCES = tests/unit/test_store_wire.c tests/lib/store_env.h tests/lib/store_env.c
 tests_unit_test_store_wire_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_store_wire_LDADD = $(STORE_TEST_LDADD) $(CMOCKA_LIBS)
@@ -45,3 +48,8 @@ check_PROGRAMS += tests/crash/crash_store
 TESTS += tests/crash/crash_store
 tests_crash_crash_store_SOURCES = tests/crash/crash_store.c tests/lib/store_env.h tests/lib/store_env.c
 tests_crash_crash_store_LDADD = $(STORE_TEST_LDADD)
+
+check_PROGRAMS += tests/crash/full_store
+TESTS += tests/crash/full_store
+tests_crash_full_store_SOURCES = tests/crash/full_store.c tests/lib/store_env.h tests/lib/store_env.c
+tests_crash_full_store_LDADD = $(STORE_TEST_LDADD)

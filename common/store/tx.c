@@ -34,7 +34,8 @@ enum err_code db_code(struct engine *e, const char *what, int ret)
     case ENOSPC:
     case EDQUOT:
     case ENOMEM: /* the cache is pinned by snapshots, or the locks are used up */
-        log_event(LOG_ALARM, NULL, "store.short", F_STR("what", what), F_STR("why", db_strerror(ret)));
+        if (clock_mono_ms() - atomic_exchange(&e->short_ms, clock_mono_ms()) > 1000)
+            log_event(LOG_ALARM, NULL, "store.short", F_STR("what", what), F_STR("why", db_strerror(ret)));
         return ERR_RETRY;
     default:
         engine_fatal(e, what, db_strerror(ret));

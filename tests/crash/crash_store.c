@@ -555,7 +555,7 @@ static pid_t spawn(unsigned i, unsigned deliveries)
     if (pid != 0)
         return pid;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    env.loop = loop_new(); /* the parent's is not ours */
+    env.loop = loop_new();
     random_state = seed * 7919 + i;
     unsigned share = deliveries / DELIVERERS;
     if (i < DELIVERERS)
@@ -564,6 +564,8 @@ static pid_t spawn(unsigned i, unsigned deliveries)
         changer(i - DELIVERERS);
     else
         looker();
+    free(got.rows);
+    env_loop_free(&env);
     exit(0);
 }
 
@@ -600,8 +602,10 @@ int main(int argc, char **argv)
     if (shared == MAP_FAILED)
         fail("mmap", (unsigned long)errno, 0);
     env_start(&env, "store_segment_size = 1M\nstore_checkpoint_interval = 500ms\n");
+    env_loop_free(&env); /* each child has its own, and none is inherited */
     for (unsigned i = 0; i < DELIVERERS + CHANGERS + 1; i++)
         pids[i] = spawn(i, deliveries);
+    env.loop = loop_new();
     random_state = seed;
     unsigned killed = 0;
     while (killed < kills && !reap(pids, false)) {
@@ -622,6 +626,7 @@ int main(int argc, char **argv)
     check_deliveries(deliveries / DELIVERERS * DELIVERERS);
     printf("crash_store: %u kills, %u deliveries acknowledged and there once, seed %u\n", killed,
            shared->delivered, seed);
+    free(got.rows);
     status = env_stop(&env);
     env_end(&env);
     return status;

@@ -91,11 +91,27 @@ void env_restart(struct store_env *e)
     launch(e);
 }
 
+static void on_settled(void *arg)
+{
+    bool *done = arg;
+    *done = true;
+}
+
+void env_loop_free(struct store_env *e)
+{
+    for (int i = 0; e->loop && i < 2; i++) { /* what closed connections have put off */
+        bool done = false;
+        loop_defer(e->loop, on_settled, &done);
+        env_wait(e, &done);
+    }
+    loop_free(&e->loop);
+}
+
 void env_end(struct store_env *e)
 {
     char command[300];
     env_kill(e);
-    loop_free(&e->loop);
+    env_loop_free(e);
     snprintf(command, sizeof command, "rm -rf '%s'", e->dir);
     if (system(command) != 0)
         fprintf(stderr, "store_env: %s stays\n", e->dir);

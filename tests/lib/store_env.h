@@ -25,6 +25,8 @@ int env_stop(struct store_env *e);
 void env_restart(struct store_env *e);
 /* Stop, remove the folder. */
 void env_end(struct store_env *e);
+/* Free the loop, once all that used it has been closed. */
+void env_loop_free(struct store_env *e);
 /* A client of a role: "deliver", "relay", "session", "admin". */
 struct store *env_client(struct store_env *e, const char *role);
 /* The path of a role's socket, in a static buffer. */
