@@ -40,7 +40,6 @@ struct search {
     struct doc docs[META_BATCH];
     size_t doc_count, doc_at, fetched;
     /* the message that is being read */
-    bool open;
     struct mime_meta meta;
     struct text_scan *scan;
     size_t part;
@@ -321,7 +320,7 @@ static enum run next_doc(struct imap *s, struct search *x)
     doc_free(&x->docs[x->doc_at]);
     x->docs[x->doc_at] = (struct doc){0};
     x->doc_at++;
-    x->open = false;
+    text_forget(x->program.root); /* what was found was found in this message */
     s->cmd.stage = x->doc_at < x->fetched ? SE_JUDGE : SE_FETCH;
     if (x->doc_at == x->doc_count) {
         x->doc_count = x->doc_at = x->fetched = x->unknown_count = 0;
@@ -380,9 +379,7 @@ static enum run open_doc(struct imap *s, struct search *x)
         return failed(s, x, ERR_BUG);
     if (!x->scan)
         x->scan = text_scan_new(&x->program);
-    text_forget(x->program.root);
     buf_reset(&x->header);
-    x->open = true;
     x->part = 0;
     x->in_header = true;
     x->pos = 0;
