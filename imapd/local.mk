@@ -33,4 +33,4 @@ tests_fuzz_fuzz_imap_LDADD = $(IMAP_ALONE_LIBS) $(FUZZ_LINK)
 FUZZ_TARGETS += imap
 EXTRA_DIST += tests/fuzz/seeds/imap tests/fuzz/imap.dict tests/lib/imap_suites.py
 TESTS += tests/wire/imap-alone.py
-EXTRA_DIST += tests/wire/imap tests/wire/imap-alone.py
+EXTRA_DIST += tests/wire/imap tests/wire/imap-alone.py tests/lib/imap_real.py tests/e2e/test_imap.py tests/e2e/imapflow.mjs tests/bench/imap_load.py
