@@ -13,6 +13,8 @@ imapd_libimap_a_SOURCES = \
 noinst_LIBRARIES += imapd/libimapd.a
 imapd_libimapd_a_SOURCES = imapd/main.c
 
+dist_man_MANS += doc/imapd.8
+
 # The core on ports of its own, over a store and a directory in memory.
 IMAP_FAKES = tests/lib/fake_store.h tests/lib/fake_store.c tests/lib/fake_directory.h tests/lib/fake_directory.c \
 	tests/lib/fake_content.h tests/lib/fake_content.c
@@ -34,3 +36,14 @@ FUZZ_TARGETS += imap
 EXTRA_DIST += tests/fuzz/seeds/imap tests/fuzz/imap.dict tests/lib/imap_suites.py
 TESTS += tests/wire/imap-alone.py
 EXTRA_DIST += tests/wire/imap tests/wire/imap-alone.py tests/lib/imap_real.py tests/e2e/test_imap.py tests/e2e/imapflow.mjs tests/bench/imap_load.py
+
+if HAVE_CMOCKA
+check_PROGRAMS += tests/unit/test_imap_parse tests/unit/test_imap_view
+TESTS += tests/unit/test_imap_parse tests/unit/test_imap_view
+tests_unit_test_imap_parse_SOURCES = tests/unit/test_imap_parse.c $(IMAP_FAKES)
+tests_unit_test_imap_parse_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_imap_parse_LDADD = $(IMAP_ALONE_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_imap_view_SOURCES = tests/unit/test_imap_view.c
+tests_unit_test_imap_view_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_imap_view_LDADD = $(IMAP_ALONE_LIBS) $(CMOCKA_LIBS)
+endif

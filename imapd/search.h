@@ -22,6 +22,9 @@ enum search_kind {
     SK_BEFORE, /* number: the day */
     SK_ON,
     SK_SINCE,
+    SK_SAVEDBEFORE,
+    SK_SAVEDON,
+    SK_SAVEDSINCE,
     SK_LARGER,
     SK_SMALLER,
     SK_OLDER,

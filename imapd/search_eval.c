@@ -7,7 +7,7 @@
 #include "common/mime/words.h"
 #include "imapd/search.h"
 
-enum { DAY = 86400, ENVELOPE_TEXT = 4 << 20 };
+enum { DAY = 86400, EPOCH_2020 = 1577836800, ENVELOPE_TEXT = 4 << 20 };
 
 static enum tri tri(bool b)
 {
@@ -40,6 +40,7 @@ static bool by_row(const struct search_key *k, const struct search_doc *d)
     const struct view *v = &d->s->view;
     const struct view_row *r = &v->rows[d->index];
     int64_t day = day_of(r->internal_s, r->zone_min);
+    int64_t saved = day_of((int64_t)EPOCH_2020 + r->saved_s_low, 0);
     switch (k->kind) {
     case SK_ALL:
         return true;
@@ -61,6 +62,12 @@ static bool by_row(const struct search_key *k, const struct search_doc *d)
         return day == k->number;
     case SK_SINCE:
         return day >= k->number;
+    case SK_SAVEDBEFORE:
+        return saved < k->number;
+    case SK_SAVEDON:
+        return saved == k->number;
+    case SK_SAVEDSINCE:
+        return saved >= k->number;
     case SK_LARGER:
         return r->size > k->number;
     case SK_SMALLER:
