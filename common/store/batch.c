@@ -96,7 +96,8 @@ static enum err_code try_once(struct batch *b, struct job *j, const struct op *o
     if (code == ERR_OK)
         code = op->apply(&b->t, j);
     assert(j->answer.n <= parts + 1);
-    if (code == ERR_OK && b->t.writes) {
+    /* Every slice is on record, also one that changed nothing: the parts have no gaps, and part 0 has the intent. */
+    if (code == ERR_OK && (b->t.writes || j->more || j->part)) {
         code = done_put(&b->t, j, !j->more, j->answer.n > parts ? buf_span(&j->answer.v[parts]) : SPAN_NONE);
         b->recorded = code == ERR_STATE;
     }
@@ -133,9 +134,10 @@ static bool apply(struct batch *b, struct job *j)
     }
     if (j->code == ERR_OK)
         j->part++;
-    if (b->recorded && j->part == 0) { /* sent again without saying so */
+    bool recorded = b->recorded;
+    b->recorded = false;
+    if (recorded && j->part == 0) { /* sent again without saying so */
         bool final = false;
-        b->recorded = false;
         j->code = done_find(b->e, j, &final);
         return true;
     }

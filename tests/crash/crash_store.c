@@ -21,7 +21,7 @@ enum {
     IN_FLIGHT = 25,
     ACCOUNTS = 40, /* that are delivered to */
     CHANGER_ACCOUNT = 500,
-    STEPS = 150, /* of each changer */
+    STEPS = 400, /* of each changer */
     BOX_MAX = 3000,
     NUMBER_MAX = 100000
 };
@@ -391,6 +391,9 @@ static void compare(struct model *m)
     for (size_t i = 0; i < m->n; i++) {
         const struct store_row *r = &got.rows[i];
         if (r->uid != m->v[i].uid || r->size != m->v[i].size || r->flags != m->v[i].flags)
+            fprintf(stderr, "UID %u %u size %u %u flags %u %u\n", r->uid, m->v[i].uid, r->size, m->v[i].size,
+                    r->flags, m->v[i].flags);
+        if (r->uid != m->v[i].uid || r->size != m->v[i].size || r->flags != m->v[i].flags)
             fail("a message is not as the model says", r->uid, m->v[i].uid);
         unseen += !(r->flags & STORE_SEEN);
         deleted += (r->flags & STORE_DELETED) != 0;
@@ -593,7 +596,7 @@ static bool reap(pid_t *pids, bool wait)
 
 int main(int argc, char **argv)
 {
-    unsigned kills = argc > 1 ? (unsigned)atoi(argv[1]) : 8;
+    unsigned kills = argc > 1 ? (unsigned)atoi(argv[1]) : 12;
     unsigned deliveries = argc > 2 ? (unsigned)atoi(argv[2]) : 2001;
     pid_t pids[DELIVERERS + CHANGERS + 1];
     seed = argc > 3 ? (unsigned)atoi(argv[3]) : (unsigned)getpid();
