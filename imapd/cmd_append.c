@@ -283,11 +283,11 @@ static enum run take_rest(struct imap *s, struct append *x)
     case READER_COMMAND:
         break;
     }
+    if (x->why && !x->code)
+        return imap_done(s, COND_BAD, NULL, x->why);
     struct span rest = span_drop(buf_span(&s->reader.text), from);
     if (s->reader.too_long || s->reader.has_nul || span_trim(rest).n)
         return imap_done(s, COND_BAD, NULL, "Illegal arguments.");
-    if (x->why && !x->code)
-        return imap_done(s, COND_BAD, NULL, x->why);
     return x->why ? refused(s, x) : to_store(s, x);
 }
 
