@@ -55,7 +55,7 @@ static enum run next_stage(struct imap *s)
     return RUN_AGAIN;
 }
 
-static enum run tell_exists(struct imap *s)
+void imap_announce_new(struct imap *s)
 {
     struct view *v = &s->view;
     bool more = v->loaded && v->count > v->told;
@@ -66,6 +66,11 @@ static enum run tell_exists(struct imap *s)
     if (more || v->recent_count != v->recent_told)
         putf(s, "* %zu RECENT\r\n", v->recent_count);
     v->recent_told = v->recent_count;
+}
+
+static enum run tell_exists(struct imap *s)
+{
+    imap_announce_new(s);
     s->announce = (struct imap_announce){0};
     return RUN_DONE;
 }

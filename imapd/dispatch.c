@@ -33,8 +33,8 @@ static const struct command commands[] = {
     {"CLOSE", NULL, run_close, PH_SELECTED, CMD_QUIET},
     {"UNSELECT", NULL, run_unselect, PH_SELECTED, CMD_QUIET},
     {"EXPUNGE", parse_expunge, run_expunge, PH_SELECTED, UID_ROWS | CMD_WRITES},
-    {"SEARCH", parse_search, run_search, PH_SELECTED, UID_ROWS | CMD_KEEP},
-    {"FETCH", parse_fetch, run_fetch, PH_SELECTED, UID_ROWS | CMD_KEEP},
+    {"SEARCH", parse_search, run_search, PH_SELECTED, UID_ROWS | CMD_KEEP | CMD_NEW},
+    {"FETCH", parse_fetch, run_fetch, PH_SELECTED, UID_ROWS | CMD_KEEP | CMD_NEW},
     {"STORE", parse_store, run_store, PH_SELECTED, UID_ROWS | CMD_KEEP | CMD_WRITES},
     {"COPY", parse_copy, run_copy, PH_SELECTED, UID_ROWS | CMD_AFTER},
     {"MOVE", parse_move, run_copy, PH_SELECTED, UID_ROWS | CMD_AFTER | CMD_WRITES}};

@@ -48,6 +48,7 @@ enum {
     CMD_KEEP = 8,    /* its response never holds EXPUNGE (RFC 9051 7.5.1), unless in its UID form */
     CMD_QUIET = 16,  /* nothing of the view is said */
     CMD_WRITES = 32, /* not in a mailbox opened by EXAMINE */
+    CMD_NEW = 128,   /* its UID form sees messages that are new: they are told first */
     CMD_APPEND = 64  /* its last literal is streamed */
 };
 
@@ -170,6 +171,8 @@ void put_permanent_flags(struct imap *s);
 enum run imap_sync(struct imap *s);
 /* RUN_DONE: everything that may be told is told. */
 enum run imap_announce(struct imap *s, bool expunges);
+/* Tell of new messages alone, at once: EXISTS may come in any response. */
+void imap_announce_new(struct imap *s);
 void imap_event(void *arg, enum err_code code, uint64_t mailbox, uint64_t modseq);
 
 /* -- session.c -- */

@@ -180,6 +180,8 @@ enum run imap_done_err(struct imap *s, enum err_code code)
                  [ERR_BUG] = {"SERVERBUG", "Internal error."}};
     if (code == ERR_OK || code > ERR_BUG)
         code = ERR_BUG;
+    if (code == ERR_DENIED) /* the grant has ended or was revoked: a new login is needed */
+        s->stopping = true;
     if (code == ERR_BUG)
         log_event(LOG_ERROR, &s->log, "imap.command.failed", F_STR("command", s->cmd.row->name));
     return imap_done(s, COND_NO, words[code].code, words[code].text);
@@ -229,6 +231,9 @@ static enum step step_before(struct imap *s)
         imap_done_err(s, s->cmd.code);
         s->cmd.after = RUN_DONE;
         s->cmd.life = LIFE_ANNOUNCE;
+    } else if (s->cmd.uid && s->cmd.row->flags & CMD_NEW) {
+        /* The client may know the UIDs of new messages from another connection of its own. */
+        imap_announce_new(s);
     }
     imap_clear(s);
     return STEP_AGAIN;

@@ -108,6 +108,43 @@ def test_corpus_by_append_and_back(imapd):
     assert took > 1000
 
 
+def wanted_sections(path):
+    """{section: bytes} of a file of the suite of body structures."""
+    data, out, at = open(path, 'rb').read(), {}, 0
+    for m in re.finditer(rb'^BODY(\[[^\]]+\]) \{(\d+)\}\r?\n', data, re.M):
+        if m.start() >= at:
+            at = m.end() + int(m.group(2))
+            out[m.group(1)] = data[m.end():at]
+    return out
+
+
+STRUCTURES = os.path.join(CORPUS, 'copyleft', 'imap', 'stalwart-bodystructure')
+
+
+@pytest.mark.skipif(not os.path.isdir(STRUCTURES), reason='no corpus')
+def test_sections(imapd):
+    """Parts that RFC 3501 knows (HEADER and TEXT of a part that is no message are NIL here) have the bytes wanted."""
+    c = line(imapd, 'sections@x')
+    c.ok(b'SELECT INBOX')
+    same = 0
+    for name in sorted(os.listdir(STRUCTURES)):
+        if not name.endswith('.imap'):
+            continue
+        message = normal(open(os.path.join(STRUCTURES, name[:-5] + '.txt'), 'rb').read())
+        uid = re.search(rb'APPENDUID \d+ (\d+)', c.command(b'APPEND INBOX {%d+}\r\n%s' % (len(message), message))[1]).group(1)
+        for section, want in wanted_sections(os.path.join(STRUCTURES, name)).items():
+            got, tagged = c.command(b'UID FETCH %s BODY.PEEK%s' % (uid, section))
+            [r] = [r for r in got if b' FETCH (' in r] or [b'NIL']
+            m = re.search(rb'\] \{(\d+)\}\r\n', r)
+            if m and b'MIME' not in section:  # there: the Content- fields only
+                have = r[m.end():m.end() + int(m.group(1))]
+                have, want = (normal(x).strip().lower() for x in (have, want))
+                # The text of a message inside has its epilogue here.
+                assert want == have or (b'TEXT' in section and have.startswith(want)), (name, section)
+                same += 1
+    assert same > 50
+
+
 # ---------------------------------------------------------------- clients
 
 def test_imaplib(imapd):
