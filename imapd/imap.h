@@ -16,6 +16,7 @@ struct imap_host {
     void (*kick)(void *arg);                                         /* call step again, from the loop */
     void (*deadline)(void *arg, uint64_t ms, bool restart_on_input); /* as conn_deadline */
     void (*listen)(void *arg, bool on);                              /* as conn_listen_paused */
+    void (*later)(void *arg, uint64_t ms);                           /* a kick after so long */
 };
 
 struct imap_start {

@@ -24,6 +24,7 @@ struct session {
     struct conn *conn;
     struct imap *core;
     struct peer *peer;
+    struct loop_timer *timer; /* of later; NULL: never asked */
     struct session *prev, *next;
 };
 
@@ -97,7 +98,15 @@ static void listen_paused(void *arg, bool on)
     conn_listen_paused(s->conn, on);
 }
 
-static const struct imap_host host = {kick, deadline, listen_paused};
+static void later(void *arg, uint64_t ms)
+{
+    struct session *s = arg;
+    if (!s->timer)
+        s->timer = loop_timer_new(worker_loop(s->d->w), kick, s);
+    loop_timer_start(s->timer, ms);
+}
+
+static const struct imap_host host = {kick, deadline, listen_paused, later};
 
 static enum step session_step(void *core, struct buf *in, struct buf *out)
 {
@@ -127,6 +136,8 @@ static void session_closed(void *core, enum conn_end why)
     imap_summary(s->core, why == CONN_END_ERROR && *error ? error : words[why], conn_bytes_in(s->conn),
                  conn_bytes_out(s->conn));
     s->conn = NULL;
+    if (s->timer)
+        loop_timer_free(&s->timer);
     imap_free(&s->core);
     peer_leave(d, s->peer);
     if (s->next)

@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { OUT_LIMIT = 64 << 20, RESPONSE_LIMIT = 16 << 20 };
+enum { OUT_LIMIT = 64 << 20, RESPONSE_LIMIT = 16 << 20, GREET_PATIENCE_MS = 3000, GREET_RETRY_MS = 20 };
 
 struct imap *imap_new(const struct imap_start *start)
 {
@@ -198,11 +198,16 @@ static enum step bye(struct imap *s, const char *text)
 
 static enum step greet(struct imap *s)
 {
-    s->greeted = true;
     if (s->refuse)
         return bye(s, s->refuse);
-    if (!store_is_up(s->store) || !directory_is_up(s->directory))
-        return bye(s, "[UNAVAILABLE] The service is starting, please try again.");
+    if (!store_is_up(s->store) || !directory_is_up(s->directory)) {
+        /* A helper that was killed is back within a second or two: the client need not know. */
+        if (clock_mono_ms() - s->started_ms >= GREET_PATIENCE_MS)
+            return bye(s, "[UNAVAILABLE] The service is starting, please try again.");
+        s->host->later(s->host_arg, GREET_RETRY_MS);
+        return STEP_PAUSED;
+    }
+    s->greeted = true;
     put(s, "* OK [CAPABILITY ");
     put_capabilities(s);
     putf(s, "] %s IMAP server ready.\r\n", s->conf->hostname);

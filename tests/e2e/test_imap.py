@@ -291,6 +291,12 @@ def worker_memory(imapd):
     return most
 
 
+def sanitized():
+    with open(os.path.join(imap_real.BUILD, 'config.h')) as f:
+        return '#define SANITIZERS 1' in f.read()
+
+
+@pytest.mark.skipif(sanitized(), reason='a sanitizer needs memory of its own')
 def test_large_message_is_streamed(imapd):
     c = line(imapd, 'large@x', timeout=60)
     piece = os.urandom(3 << 18).hex().encode()
@@ -309,6 +315,7 @@ def test_large_message_is_streamed(imapd):
     assert grew < 40 * 1024, 'a worker grew by %d KiB' % grew
 
 
+@pytest.mark.skipif(sanitized(), reason='a sanitizer needs memory of its own')
 def test_slow_reader_does_not_hold_memory(imapd):
     c = line(imapd, 'large@x', timeout=60)
     c.ok(b'SELECT INBOX')
@@ -346,6 +353,20 @@ def test_store_dies_and_sessions_see_a_pause(imapd):
     assert c.line() == b'* 3 EXISTS\r\n'
 
 
+def test_greeting_waits_for_the_store(imapd):
+    imapd.kill('stored')
+    starter = threading.Timer(0.7, imapd.start, ['stored'])
+    starter.start()
+    start = time.time()
+    line(imapd, 'greet@x').ok(b'SELECT INBOX')
+    assert time.time() - start < 4
+    starter.join()
+    imapd.kill('stored')
+    c = imap_suites.Line('127.0.0.1', imapd.port)
+    assert c.line().startswith(b'* BYE [UNAVAILABLE]')
+    imapd.start('stored')
+
+
 def test_worker_dies_and_others_serve(imapd):
     c = line(imapd, 'death@x')
     master = imapd.children['imapd'].pid
@@ -371,3 +392,60 @@ def parent(pid):
         return int(open('/proc/%s/stat' % pid).read().rpartition(')')[2].split()[1])
     except (OSError, ValueError):
         return 0
+
+
+# ---------------------------------------------------------------- limits
+
+@pytest.fixture(scope='module')
+def strict():
+    d = imap_real.Imapd(workers=1, options='imap_login_timeout = 1s\nimap_error_limit = 3\nconnection_limit = 5\n'
+                        'imap_append_limit = 64K\nimap_idle_timeout = 60s\n')
+    yield d
+    d.close()
+
+
+def plain(d, timeout=5):
+    return imap_suites.Line('127.0.0.1', d.port, timeout=timeout)
+
+
+def test_nobody_waits_for_ever_for_a_login(strict):
+    c = plain(strict)
+    assert c.line().startswith(b'* OK')
+    start = time.time()
+    assert c.line().startswith(b'* BYE')
+    assert 0.5 < time.time() - start < 3
+    with pytest.raises(imap_suites.Fault):
+        c.line()
+
+
+def test_bad_commands_end_a_session(strict):
+    c = plain(strict)
+    c.line()
+    for _ in range(3):
+        assert b' BAD ' in c.command(b'XYZZY')[1]
+    assert c.line().startswith(b'* BYE')
+
+
+def test_too_many_sessions(strict):
+    open_ones = [line(strict, 'many@x') for _ in range(5)]
+    c = plain(strict)
+    assert c.line().startswith(b'* BYE [UNAVAILABLE]')
+    open_ones[0].close()
+    end = time.time() + 3
+    while not plain(strict).line().startswith(b'* OK'):
+        assert time.time() < end
+        time.sleep(0.05)
+    for o in open_ones[1:]:
+        o.command(b'LOGOUT')
+        o.close()
+    time.sleep(0.2)
+
+
+def test_stop_says_bye(strict):
+    c = line(strict, 'bye@x')
+    c.ok(b'SELECT INBOX')
+    c.send(b'a IDLE\r\n')
+    assert c.line().startswith(b'+')
+    strict.children['imapd'].terminate()
+    assert c.line().startswith(b'* BYE')
+    assert strict.children['imapd'].wait(8) == 0

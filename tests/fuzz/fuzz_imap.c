@@ -36,6 +36,13 @@ static void listen_on(void *arg, bool on)
     ((struct drive *)arg)->listening = on;
 }
 
+static void later(void *arg, uint64_t ms)
+{
+    (void)arg;
+    (void)ms;
+    abort(); /* the fakes are always up */
+}
+
 static void run(struct drive *d)
 {
     for (unsigned rounds = 0; !d->closed; rounds++) {
@@ -92,7 +99,7 @@ static void play(unsigned state, struct span input, size_t piece, unsigned fail_
         "a LOGIN a@x thu-dien-tu\r\nb EXAMINE INBOX\r\n",
         "a LOGIN a@x thu-dien-tu\r\nb SELECT INBOX\r\nc IDLE\r\n",
         "a LOGIN a@x thu-dien-tu\r\nb SELECT INBOX\r\nc UID SEARCH RETURN (SAVE) ALL\r\n"};
-    static const struct imap_host host = {kick, deadline, listen_on};
+    static const struct imap_host host = {kick, deadline, listen_on, later};
     struct drive d = {0};
     struct conf *conf;
     struct buf faults;

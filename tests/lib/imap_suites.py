@@ -34,6 +34,10 @@ class Line:
         self.account = None
         self.tags = 0
 
+    def close(self):
+        self.f.close()
+        self.s.close()
+
     def send(self, data):
         self.s.sendall(data)
 
@@ -369,7 +373,7 @@ def run_imaptest(folder, connect, capabilities):
             results[name] = Skip('pipelined') if str(e) == 'pipelined' else '%s: %s' % (type(e).__name__, e)
         finally:
             for c in s.conns:
-                c.s.close()
+                c.close()
     return results
 
 
@@ -427,7 +431,7 @@ class James:
             if line.startswith('SESSION:'):
                 now = line[8:].strip()
             elif line.startswith('REINIT'):
-                self.conns.pop(now).s.close()
+                self.conns.pop(now).close()
             elif kind == 'C:':
                 data += line[3:].encode() + b'\r\n'
         if data:
@@ -495,6 +499,6 @@ def run_james(folder, connect, skip=()):
                 faults.append('from %s: %s' % (state, e))
             finally:
                 for c in j.conns.values():
-                    c.s.close()
+                    c.close()
         results[name] = faults[0] if faults else None
     return results
