@@ -96,7 +96,8 @@ static enum err_code try_once(struct batch *b, struct job *j, const struct op *o
     if (code == ERR_OK)
         code = op->apply(&b->t, j);
     assert(j->answer.n <= parts + 1);
-    /* Every slice is on record, also one that changed nothing: the parts have no gaps, and part 0 has the intent. */
+    /* Every slice is on record, also one that changed nothing: the parts have no gaps, and part 0 has the
+     * intent. */
     if (code == ERR_OK && (b->t.writes || j->more || j->part)) {
         code = done_put(&b->t, j, !j->more, j->answer.n > parts ? buf_span(&j->answer.v[parts]) : SPAN_NONE);
         b->recorded = code == ERR_STATE;

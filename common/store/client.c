@@ -28,11 +28,15 @@ static void defer(struct store *s)
     loop_defer(s->loop, on_deferred, s);
 }
 
-static void pending_free(struct pending *p)
+static void pending_unlink(struct pending *p)
 {
     struct store *s = p->s;
     HASH_DEL(s->by_seq, p);
     DL_DELETE(s->list, p);
+}
+
+static void pending_release(struct pending *p)
+{
     ticket_drop(&p->ticket);
     content_free(&p->content);
     buf_free(&p->body);
@@ -41,21 +45,34 @@ static void pending_free(struct pending *p)
     free(p);
 }
 
+static void pending_free(struct pending *p)
+{
+    pending_unlink(p);
+    pending_release(p);
+}
+
 static void acknowledge(struct store *s, const struct request_id *id)
 {
     if (buf_add(&s->acks, id->b, sizeof id->b)) /* when too many wait, stored drops the outcome after a day */
         defer(s);
 }
 
-/* Tell the end of a question. */
+/* Tell the end of a question. The callback may ask again, and may free the store. */
 static void end(struct pending *p, enum err_code code, struct span body)
 {
+    struct store *s = p->s;
+    pending_unlink(p);
+    s->telling = true;
     if (!p->part(p, code, body, false)) {
         log_event(LOG_ALARM, NULL, "store.answer.broken", F_UINT("type", p->type));
         (void)p->part(p, ERR_BUG, SPAN_NONE, false); /* a failure has no body to be broken */
     }
-    arena_reset(p->s->arena);
-    pending_free(p);
+    s->telling = false;
+    pending_release(p);
+    if (s->closed)
+        store_release(s);
+    else
+        arena_reset(s->arena);
 }
 
 static void send_lists(struct store *s)
@@ -74,20 +91,25 @@ static void send_lists(struct store *s)
 static void on_deferred(void *arg)
 {
     struct store *s = arg;
-    struct pending *p, *next;
+    struct pending *p;
     s->deferred = false;
     if (s->closed) {
         store_release(s);
         return;
     }
     send_lists(s);
-    DL_FOREACH_SAFE(s->list, p, next)
+    struct pending *failed = NULL;
+    DL_FOREACH(s->list, p)
     {
-        if (p->failed)
-            end(p, p->failure, SPAN_NONE);
-        if (s->closed)
-            return;
+        if (p->failed) {
+            failed = p;
+            break;
+        }
     }
+    if (!failed)
+        return;
+    defer(s); /* one at a time: its callback may change the list, or free the store */
+    end(failed, failed->failure, SPAN_NONE);
 }
 
 /* -- asking -- */
@@ -229,6 +251,20 @@ static void on_patience(void *arg)
     loop_timer_start(s->patience, PATIENCE_TICK_MS);
 }
 
+/* Not the last part: the question stays, unless the callback freed the store. */
+static bool tell_part(struct pending *p, struct span body)
+{
+    struct store *s = p->s;
+    s->telling = true;
+    bool ok = p->part(p, ERR_OK, body, true);
+    s->telling = false;
+    if (s->closed)
+        store_release(s);
+    else
+        arena_reset(s->arena);
+    return ok;
+}
+
 static bool on_answer(struct store *s, const struct ipc_head *h, struct span body)
 {
     struct pending *p = NULL;
@@ -242,9 +278,7 @@ static bool on_answer(struct store *s, const struct ipc_head *h, struct span bod
         return false;
     enum err_code code = (enum err_code)h->status;
     if (more && code == ERR_OK) {
-        bool ok = p->part(p, ERR_OK, body, true);
-        arena_reset(s->arena);
-        return ok;
+        return tell_part(p, body);
     }
     if (p->write && code == ERR_OK) /* failures are not recorded */
         acknowledge(s, &p->ask.id);
@@ -316,8 +350,11 @@ bool store_is_up(const struct store *s)
     return s->up;
 }
 
+/* The last of a freed store; whoever still holds it (a deferred call, a callback) comes here in the end. */
 static void store_release(struct store *s)
 {
+    if (s->deferred || s->telling)
+        return;
     arena_free(&s->arena);
     free(s);
 }
@@ -347,8 +384,7 @@ void store_free(struct store **sp)
     free(s->path);
     s->path = NULL;
     s->closed = true;
-    if (!s->deferred)
-        store_release(s);
+    store_release(s);
 }
 
 /* -- what several answers share -- */

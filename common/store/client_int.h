@@ -30,9 +30,17 @@ struct pending {
     struct pending *prev, *next;
 };
 
+/* One account's interest in one mailbox, found from both sides. */
 struct account_watch {
     uint64_t mailbox;
+    struct store_account *account;
     unsigned count;
+    UT_hash_handle hh;                 /* of the account */
+    struct account_watch *prev, *next; /* of the mailbox */
+};
+struct mailbox_watch {
+    uint64_t mailbox;
+    struct account_watch *watches;
     UT_hash_handle hh;
 };
 struct store_account {
@@ -53,12 +61,14 @@ struct store {
     enum store_role role;
     char *path;
     bool up, closed, deferred;
+    bool telling;     /* inside a caller's callback */
     uint64_t down_ms; /* since when it is down */
     uint64_t next_seq, next_request;
     unsigned char instance[8]; /* first half of its request ids */
     struct pending *by_seq, *list;
     struct buf acks, confirms;
     struct store_account *accounts;
+    struct mailbox_watch *watched;
     uint32_t next_account;
     void (*queue_event)(void *arg);
     void *queue_arg;

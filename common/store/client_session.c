@@ -3,17 +3,13 @@
  * state again. Calls that change messages are client_write.c's. */
 #include "common/store/client_int.h"
 #include <stdlib.h>
+#include <utlist.h>
 
 /* -- logins -- */
 
+/* Its watches have ended. */
 static void account_free(struct store_account *a)
 {
-    struct account_watch *w, *next;
-    HASH_ITER(hh, a->watches, w, next)
-    {
-        HASH_DEL(a->watches, w);
-        free(w);
-    }
     HASH_DEL(a->s->accounts, a);
     buf_wipe(&a->grant);
     free(a);
@@ -60,6 +56,67 @@ void client_login_again(struct store *s, uint64_t seq, enum err_code code)
     }
 }
 
+/* -- events -- */
+
+void store_events(struct store_account *a, store_event_cb *cb, void *arg)
+{
+    a->event = cb;
+    a->event_arg = arg;
+}
+
+static void tell_watch(struct store_account *a, uint64_t mailbox, bool on)
+{
+    const struct wire_watch w = {.on = on};
+    client_tell(a->s, WIRE_WATCH, a->id, mailbox, span_of(&w, sizeof w));
+}
+
+static struct account_watch *watch_new(struct store_account *a, uint64_t mailbox)
+{
+    struct mailbox_watch *m = NULL;
+    struct account_watch *w = xcalloc(1, sizeof *w);
+    w->mailbox = mailbox;
+    w->account = a;
+    HASH_ADD(hh, a->watches, mailbox, sizeof mailbox, w);
+    HASH_FIND(hh, a->s->watched, &mailbox, sizeof mailbox, m);
+    if (!m) {
+        m = xcalloc(1, sizeof *m);
+        m->mailbox = mailbox;
+        HASH_ADD(hh, a->s->watched, mailbox, sizeof mailbox, m);
+    }
+    DL_APPEND(m->watches, w);
+    return w;
+}
+
+/* stored hears of it when it was the last one of the mailbox. */
+static void watch_end(struct account_watch *w)
+{
+    struct store_account *a = w->account;
+    struct mailbox_watch *m = NULL;
+    HASH_FIND(hh, a->s->watched, &w->mailbox, sizeof w->mailbox, m);
+    DL_DELETE(m->watches, w);
+    if (!m->watches) {
+        tell_watch(a, w->mailbox, false);
+        HASH_DEL(a->s->watched, m);
+        free(m);
+    }
+    HASH_DEL(a->watches, w);
+    free(w);
+}
+
+void store_watch(struct store_account *a, uint64_t mailbox, bool on)
+{
+    struct account_watch *w = NULL;
+    HASH_FIND(hh, a->watches, &mailbox, sizeof mailbox, w);
+    if (on) {
+        if (!w)
+            w = watch_new(a, mailbox);
+        w->count++;
+        tell_watch(a, mailbox, true); /* also when it is on: the present state comes back at once */
+    } else if (w && --w->count == 0) {
+        watch_end(w);
+    }
+}
+
 void store_logout(struct store_account **ap)
 {
     struct store_account *a = *ap;
@@ -69,74 +126,39 @@ void store_logout(struct store_account **ap)
         return;
     HASH_ITER(hh, a->watches, w, next)
     {
-        w->count = 1;
-        store_watch(a, w->mailbox, false);
+        watch_end(w);
     }
     client_tell(a->s, WIRE_LOGOUT, a->id, 0, SPAN_NONE);
     account_free(a);
 }
 
-/* -- events -- */
-
-void store_events(struct store_account *a, store_event_cb *cb, void *arg)
+static void tell_account(struct store *s, const struct wire_event *e)
 {
-    a->event = cb;
-    a->event_arg = arg;
-}
-
-static bool watched_elsewhere(const struct store_account *a, uint64_t mailbox)
-{
-    struct store_account *x, *next;
-    struct account_watch *w;
-    HASH_ITER(hh, a->s->accounts, x, next)
-    {
-        HASH_FIND(hh, x->watches, &mailbox, sizeof mailbox, w);
-        if (w && x != a)
-            return true;
-    }
-    return false;
-}
-
-static void tell_watch(struct store_account *a, uint64_t mailbox, bool on)
-{
-    const struct wire_watch w = {.on = on};
-    client_tell(a->s, WIRE_WATCH, a->id, mailbox, span_of(&w, sizeof w));
-}
-
-void store_watch(struct store_account *a, uint64_t mailbox, bool on)
-{
-    struct account_watch *w = NULL;
-    HASH_FIND(hh, a->watches, &mailbox, sizeof mailbox, w);
-    if (on && !w) {
-        w = xcalloc(1, sizeof *w);
-        w->mailbox = mailbox;
-        HASH_ADD(hh, a->watches, mailbox, sizeof mailbox, w);
-    }
-    if (on) {
-        w->count++;
-        tell_watch(a, mailbox, true); /* also when it is on: the present state comes back at once */
-    } else if (w && --w->count == 0) {
-        HASH_DEL(a->watches, w);
-        free(w);
-        if (!watched_elsewhere(a, mailbox))
-            tell_watch(a, mailbox, false);
-    }
+    struct store_account *a = NULL;
+    HASH_FIND(hh, s->accounts, &e->session, sizeof e->session, a);
+    if (a && a->event)
+        a->event(a->event_arg, (enum err_code)e->code, e->mailbox, e->modseq);
 }
 
 bool client_event(struct store *s, struct span body)
 {
     struct wire_event e;
-    struct store_account *a, *next;
-    struct account_watch *w;
+    struct mailbox_watch *m = NULL;
+    struct account_watch *w, *next;
     if (body.n != sizeof e)
         return false;
     memcpy(&e, body.p, sizeof e);
-    HASH_ITER(hh, s->accounts, a, next)
+    if (e.mailbox == 0) {
+        tell_account(s, &e);
+        return true;
+    }
+    HASH_FIND(hh, s->watched, &e.mailbox, sizeof e.mailbox, m);
+    if (!m)
+        return true;
+    DL_FOREACH_SAFE(m->watches, w, next)
     {
-        HASH_FIND(hh, a->watches, &e.mailbox, sizeof e.mailbox, w);
-        bool mine = e.mailbox ? w != NULL : a->id == e.session;
-        if (mine && a->event)
-            a->event(a->event_arg, (enum err_code)e.code, e.mailbox, e.modseq);
+        if (w->account->event)
+            w->account->event(w->account->event_arg, (enum err_code)e.code, e.mailbox, e.modseq);
     }
     return true;
 }

@@ -27,8 +27,12 @@ stored_LDADD = common/libengine.a common/libnet.a common/libbase.a $(ENGINE_LIBS
 # What tests and load programs of the store link.
 STORE_TEST_LDADD = common/libstore.a common/libnet.a common/libbase.a $(STORE_LIBS) $(NET_LIBS) $(SODIUM_LIBS)
 if HAVE_CMOCKA
-check_PROGRAMS += tests/unit/test_store_client tests/unit/test_store_wire tests/unit/test_store_engine
-TESTS += tests/unit/test_store_client tests/unit/test_store_wire tests/unit/test_store_engine
+check_PROGRAMS += tests/unit/test_store_client tests/unit/test_store_wire tests/unit/test_store_engine \
+	tests/unit/test_store_frames
+TESTS += tests/unit/test_store_client tests/unit/test_store_wire tests/unit/test_store_engine tests/unit/test_store_frames
+tests_unit_test_store_frames_SOURCES = tests/unit/test_store_frames.c
+tests_unit_test_store_frames_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_store_frames_LDADD = $(STORE_TEST_LDADD) $(CMOCKA_LIBS)
 tests_unit_test_store_engine_SOURCES = tests/unit/test_store_engine.c
 tests_unit_test_store_engine_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_store_engine_LDADD = common/libengine.a common/libbase.a $(ENGINE_LIBS) $(SODIUM_LIBS) $(CMOCKA_LIBS)
@@ -53,3 +57,9 @@ check_PROGRAMS += tests/crash/full_store
 TESTS += tests/crash/full_store
 tests_crash_full_store_SOURCES = tests/crash/full_store.c tests/lib/store_env.h tests/lib/store_env.c
 tests_crash_full_store_LDADD = $(STORE_TEST_LDADD)
+
+check_PROGRAMS += tests/fuzz/fuzz_store
+tests_fuzz_fuzz_store_SOURCES = tests/fuzz/fuzz_store.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_store_LDADD = common/libengine.a common/libbase.a $(ENGINE_LIBS) $(SODIUM_LIBS) $(FUZZ_LINK)
+FUZZ_TARGETS += store
+EXTRA_DIST += tests/fuzz/seeds/store common/store/STORE.md
