@@ -2,7 +2,8 @@ noinst_LIBRARIES += common/libdirectory.a
 common_libdirectory_a_SOURCES = common/directory/directory.h common/directory/user.h \
 	common/directory/ldif.h common/directory/ldif.c \
 	common/directory/people.h common/directory/people.c \
-	common/directory/password.h common/directory/password.c
+	common/directory/password.h common/directory/password.c \
+	common/directory/source.h common/directory/logins.h
 # A program that links it also needs common/libmime.a, common/libbase.a and the libraries of DIRECTORY_TEST_LIBS.
 EXTRA_DIST += conf/sample/directory.ldif conf/provmail.schema tests/fuzz/seeds/ldif
 
