@@ -3,7 +3,8 @@ common_libdirectory_a_SOURCES = common/directory/directory.h common/directory/us
 	common/directory/ldif.h common/directory/ldif.c \
 	common/directory/people.h common/directory/people.c \
 	common/directory/password.h common/directory/password.c \
-	common/directory/source.h common/directory/logins.h
+	common/directory/source.h common/directory/source_int.h common/directory/source.c common/directory/source_ldif.c \
+	common/directory/logins.h
 # A program that links it also needs common/libmime.a, common/libbase.a and the libraries of DIRECTORY_TEST_LIBS.
 EXTRA_DIST += conf/sample/directory.ldif conf/provmail.schema tests/fuzz/seeds/ldif
 
