@@ -207,7 +207,7 @@ void store_read(struct store_account *a, uint64_t mailbox, uint32_t uid, uint64_
                 struct ticket *t, store_read_cb *cb);
 
 struct store_flag_change {
-    enum { STORE_FLAGS_SET, STORE_FLAGS_ADD, STORE_FLAGS_REMOVE } op;
+    enum store_flags_op { STORE_FLAGS_SET, STORE_FLAGS_ADD, STORE_FLAGS_REMOVE } op;
     uint32_t flags;
     const struct span *keywords;
     size_t keyword_count;

@@ -381,7 +381,9 @@ int main(int argc, char **argv)
 {
     unsigned long total = argc > 1 ? strtoul(argv[1], NULL, 10) : 20000;
     setvbuf(stdout, NULL, _IOLBF, 0);
-    env_start(&env, "store_cache_size = 256M\n");
+    char options[64];
+    snprintf(options, sizeof options, "store_cache_size = %s\n", argc > 2 ? argv[2] : "256M");
+    env_start(&env, options);
     deliver = env_client(&env, "deliver");
     relay = env_client(&env, "relay");
     session = env_client(&env, "session");

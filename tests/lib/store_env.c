@@ -170,7 +170,7 @@ struct waiting {
 static void on_late(void *arg)
 {
     (void)arg;
-    fprintf(stderr, "store_env: no answer within 30 s\n");
+    fprintf(stderr, "store_env: no answer within 120 s\n");
     abort();
 }
 
@@ -185,7 +185,7 @@ void env_wait(struct store_env *e, const bool *flag)
 {
     struct waiting w = {e->loop, flag};
     struct loop_timer *late = loop_timer_new(e->loop, on_late, NULL);
-    loop_timer_start(late, 30000);
+    loop_timer_start(late, 120000);
     loop_round_end(e->loop, on_round, &w);
     if (!*flag)
         loop_run(e->loop);

@@ -35,7 +35,7 @@ const char *env_socket(struct store_env *e, const char *role);
 void env_grant(struct store_env *e, unsigned n, struct buf *out);
 struct uuid env_account(unsigned n);
 
-/* Run the loop until *flag is set; aborts the program after 30 s. */
+/* Run the loop until *flag is set; aborts the program after 120 s. */
 void env_wait(struct store_env *e, const bool *flag);
 /* A finished content of these bytes, with meta. */
 struct content *env_content(struct span text, struct span meta);

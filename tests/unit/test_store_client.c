@@ -255,8 +255,8 @@ static enum err_code rows(struct store_account *a, uint64_t box)
     return finish(t);
 }
 
-static enum err_code flags(struct store_account *a, uint64_t box, const uint32_t *uids, size_t n, int op,
-                           uint32_t f)
+static enum err_code flags(struct store_account *a, uint64_t box, const uint32_t *uids, size_t n,
+                           enum store_flags_op op, uint32_t f)
 {
     struct ticket *t = begin();
     const struct store_flag_change change = {.op = op, .flags = f};
