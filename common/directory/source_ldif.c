@@ -1,7 +1,7 @@
 /* The source of a demo and of a small office: one LDIF file, read whole at each reading. The hard point is a
  * file that is being replaced or edited just then: it is read from one descriptor into memory before the
- * first record is believed, and a file that grew or shrank meanwhile is read again at the next poll. Passwords
- * are checked against the copied hashes, not here. */
+ * first record is believed, and a file that grew or shrank meanwhile is read again at the next poll.
+ * Passwords are checked against the copied hashes, not here. */
 #include "common/directory/source_int.h"
 #include "common/base/buf.h"
 #include <errno.h>
@@ -90,7 +90,8 @@ static const struct source_ops ops = {.read = ldif_source_read, .free = ldif_sou
 enum err_code source_ldif_new(const struct conf *c, struct source **out, struct err *why)
 {
     if (!*c->directory_ldif)
-        return err_set(why, ERR_SYNTAX, NULL, "directory_ldif: a file is needed when directory_source is ldif");
+        return err_set(why, ERR_SYNTAX, NULL,
+                       "directory_ldif: a file is needed when directory_source is ldif");
     struct source_ldif *s = xcalloc(1, sizeof *s);
     s->base.ops = &ops;
     s->path = xstrdup(c->directory_ldif);

@@ -21,8 +21,9 @@
 enum {
     BACKOFF_MIN_MS = 10,
     BACKOFF_MAX_MS = 1000,
-    STEADY_MS = 5000,   /* a worker that lived so long starts again at once */
-    STOP_MS = 5000,     /* then they are killed */
+    STEADY_MS = 5000, /* a worker that lived so long starts again at once */
+    STOP_MS = 5000,   /* then they are killed */
+    LAG = 8,
     UNTAKEN_LIMIT = 64, /* connections on their way to one worker; more wait in the kernel */
     ACCEPTS_A_ROUND = 32,
     REST_MS = 100, /* descriptors used up: accept again later */
@@ -205,15 +206,15 @@ static bool eligible(const struct child *c, unsigned kind)
            c->untaken < UNTAKEN_LIMIT;
 }
 
-/* The worker with the fewest connections on their way; among equals they take turns. */
+/* Workers take turns; one that lies behind with taking over what is on its way to it (by LAG) is left out.
+ * Being a little late is only the scheduler's doing, and must not shift the load. */
 static struct child *choose(struct master *m, unsigned kind)
 {
     struct child *best = NULL;
     for (size_t i = 0; i < m->slot_count; i++) {
         struct child *c = m->slots[(m->turn + i) % m->slot_count].child;
-        if (eligible(c, kind) && (!best || c->untaken < best->untaken)) {
+        if (eligible(c, kind) && (!best || c->untaken / LAG < best->untaken / LAG))
             best = c;
-        }
     }
     return best;
 }
