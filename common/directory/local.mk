@@ -28,3 +28,11 @@ tests_unit_test_directory_people_SOURCES = tests/unit/test_directory_people.c
 tests_unit_test_directory_people_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_directory_people_LDADD = $(DIRECTORY_TEST_LIBS)
 endif
+
+# The LDAP source (libldap; a program that uses it also links $(LDAP_LIBS)).
+common_libdirectory_a_SOURCES += common/directory/source_ldap.c \
+	common/directory/ldap_conn.h common/directory/ldap_conn.c common/directory/dial.h common/directory/dial.c
+check_PROGRAMS += tests/lib/ldap_dump
+tests_lib_ldap_dump_SOURCES = tests/lib/ldap_dump.c
+tests_lib_ldap_dump_LDADD = common/libdirectory.a common/libmime.a common/libnet.a common/libbase.a $(LDAP_LIBS) $(NET_LIBS) \
+	$(IDN2_LIBS) $(SODIUM_LIBS) -lcrypt
