@@ -21,8 +21,7 @@
 /* In order of their start, with their folders in a build tree. */
 static const struct {
     const char *name, *folder;
-} daemons[] = {
-    {"stored", "common/store"}, {"directoryd", "common/directory"}, {"imapd", "imapd"}, {"smtpd", "smtpd"}};
+} daemons[] = {{"stored", "."}, {"directoryd", "common/directory"}, {"imapd", "imapd"}, {"smtpd", "smtpd"}};
 
 static int complain(int status, const char *what, const char *why)
 {

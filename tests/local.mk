@@ -17,3 +17,7 @@ FUZZ_TARGETS += ipc
 check_PROGRAMS += tests/bench/bench_net
 tests_bench_bench_net_SOURCES = tests/bench/bench_net.c
 tests_bench_bench_net_LDADD = common/libnet.a common/libbase.a $(NET_LIBS) $(SODIUM_LIBS)
+
+# The whole suite: tests/lib/province.py starts it.
+EXTRA_DIST += tests/lib/province.py tests/e2e/conftest.py tests/e2e/test_main_job.py tests/e2e/test_separation.py \
+	tests/e2e/mail.mjs tests/crash/test_kill.py conf/sample/start-slapd.sh
