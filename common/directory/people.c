@@ -10,6 +10,9 @@ struct node {
     struct people_entry e;
     struct span *member, *sender; /* DNs, normal form */
     size_t member_n, sender_n;
+    struct node **parent; /* the groups that name it as a member */
+    size_t parent_n;
+    size_t count; /* of people_member_count, and 1; 0: not counted yet */
     uint64_t seen;
 };
 struct key {
@@ -24,9 +27,11 @@ struct keys {
 };
 struct people {
     struct arena *a;
+    struct units *units;
     struct keys address, uid, dn;
     struct node **node;
     size_t node_n, node_cap;
+    struct node **parents; /* all lists of parents */
     uint64_t walk;
 };
 
@@ -34,6 +39,7 @@ struct people *people_new(size_t limit_bytes)
 {
     struct people *p = xcalloc(1, sizeof *p);
     p->a = arena_new(limit_bytes);
+    p->units = units_new(p->a);
     return p;
 }
 
@@ -45,6 +51,8 @@ void people_free(struct people **p)
     free((*p)->uid.v);
     free((*p)->dn.v);
     free((*p)->node);
+    free((*p)->parents);
+    units_free(&(*p)->units);
     arena_free(&(*p)->a);
     free(*p);
     *p = NULL;
@@ -88,6 +96,25 @@ static bool has(const struct ldif_record *r, const char *name, const char *value
     return false;
 }
 
+struct span people_dn(struct arena *a, struct span dn)
+{
+    return normal(a, dn, true);
+}
+
+static bool copy_values(struct arena *a, const struct ldif_record *r, const char *name,
+                        const struct span **out, size_t *n)
+{
+    struct span *v = arena_array(a, r->count, sizeof *v);
+    *out = v;
+    for (size_t i = 0; v && i < r->count; i++)
+        if (span_caseeq(r->v[i].name, span_str(name))) {
+            v[*n] = arena_dup(a, r->v[i].value);
+            if (!v[(*n)++].p)
+                return false;
+        }
+    return v != NULL;
+}
+
 static bool copy_dns(struct arena *a, const struct ldif_record *r, const char *name, struct span **out,
                      size_t *n)
 {
@@ -121,6 +148,10 @@ static bool copy_entry(struct people *p, struct node *n, const struct ldif_recor
     return n->e.dn.p && n->e.address.p && copy_text(p->a, ldif_get(r, "uid"), &n->e.uid) &&
            copy_text(p->a, name.p ? name : ldif_get(r, "cn"), &n->e.name) &&
            copy_text(p->a, ldif_get(r, "mailForwardingAddress"), &n->e.forward) &&
+           copy_text(p->a, ldif_get(r, "title"), &n->e.title) &&
+           copy_text(p->a, ldif_get(r, "unitCode"), &n->e.unit_code) &&
+           copy_values(p->a, r, "userPassword", &n->e.passwords, &n->e.password_count) &&
+           copy_values(p->a, r, "authPassword", &n->e.scram, &n->e.scram_count) &&
            copy_dns(p->a, r, "member", &n->member, &n->member_n) &&
            copy_dns(p->a, r, "mailSendAsMember", &n->sender, &n->sender_n);
 }
@@ -141,20 +172,31 @@ static bool add_keys(struct people *p, struct node *n, const struct ldif_record 
     return add_key(&p->dn, n->e.dn, n, 0) && add_key(&p->uid, normal(p->a, n->e.uid, false), n, 0);
 }
 
-enum err_code people_add(struct people *p, const struct ldif_record *r, const struct uuid *id)
+bool people_wants(const struct ldif_record *r, enum people_kind *kind)
 {
     bool group = has(r, "objectClass", "groupOfNames") || has(r, "objectClass", "mailGroup");
     bool shared = has(r, "objectClass", "sharedMailbox");
-    if (!ldif_get(r, "mail").n || (!group && !shared && !ldif_get(r, "uid").n))
+    *kind = group ? PEOPLE_GROUP : shared ? PEOPLE_SHARED : PEOPLE_PERSON;
+    return ldif_get(r, "mail").n && (group || shared || ldif_get(r, "uid").n) && !units_is_unit(r);
+}
+
+enum err_code people_add(struct people *p, const struct ldif_record *r, const struct uuid *id)
+{
+    enum people_kind kind;
+    if (units_is_unit(r)) {
+        struct span dn = normal(p->a, r->dn, true);
+        return dn.p && units_add(p->units, r, dn, id) ? ERR_OK : ERR_LIMIT;
+    }
+    if (!people_wants(r, &kind))
         return ERR_OK;
     struct node *n = arena_alloc(p->a, sizeof *n);
     if (!n)
         return ERR_LIMIT;
-    n->e.kind = group ? PEOPLE_GROUP : shared ? PEOPLE_SHARED : PEOPLE_PERSON;
+    n->e.kind = kind;
     n->e.id = *id;
     if (!copy_entry(p, n, r) || !add_keys(p, n, r))
         return ERR_LIMIT;
-    n->e.restricted = group && n->sender_n;
+    n->e.restricted = kind == PEOPLE_GROUP && n->sender_n;
     if (p->node_n == p->node_cap) {
         p->node_cap = p->node_cap ? 2 * p->node_cap : 64;
         p->node = xrealloc(p->node, p->node_cap * sizeof *p->node);
@@ -192,13 +234,6 @@ static size_t settle(struct keys *k)
             k->v[n++] = k->v[i];
     k->n = n;
     return lost;
-}
-
-size_t people_seal(struct people *p)
-{
-    (void)settle(&p->dn);
-    (void)settle(&p->uid);
-    return settle(&p->address);
 }
 
 /* Exact search in one index. */
@@ -247,6 +282,76 @@ static int id_cmp(const void *a, const void *b)
     return uuid_cmp(&(*(struct node *const *)a)->e.id, &(*(struct node *const *)b)->e.id);
 }
 
+/* From members to their groups; two passes, so that all lists lie in one piece. */
+static void join_parents(struct people *p)
+{
+    size_t all = 0, at = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t i = 0; i < p->node_n; i++) {
+            struct node *g = p->node[i];
+            for (size_t k = 0; g->e.kind == PEOPLE_GROUP && k < g->member_n; k++) {
+                struct node *m = search(&p->dn, g->member[k]);
+                if (m && pass == 1 && !m->parent) {
+                    m->parent = p->parents + at;
+                    at += m->count;
+                }
+                if (m && pass == 1)
+                    m->parent[m->parent_n++] = g;
+                else if (m)
+                    m->count++, all++;
+            }
+        }
+        if (pass == 0)
+            p->parents = xcalloc(all + 1, sizeof(struct node *));
+    }
+    for (size_t i = 0; i < p->node_n; i++)
+        p->node[i]->count = 0;
+}
+
+size_t people_seal(struct people *p)
+{
+    (void)settle(&p->dn);
+    (void)settle(&p->uid);
+    units_seal(p->units);
+    for (size_t i = 0; i < p->node_n; i++)
+        p->node[i]->e.unit = units_of(p->units, p->node[i]->e.unit_code, p->node[i]->e.dn);
+    if (p->node_n)
+        qsort(p->node, p->node_n, sizeof *p->node, id_cmp);
+    join_parents(p);
+    return settle(&p->address);
+}
+
+size_t people_count(const struct people *p)
+{
+    return p->node_n;
+}
+
+const struct people_entry *people_at(const struct people *p, size_t i)
+{
+    return &p->node[i]->e;
+}
+
+const struct units *people_units(const struct people *p)
+{
+    return p->units;
+}
+
+const struct people_entry *people_by_id(const struct people *p, const struct uuid *id)
+{
+    size_t low = 0, high = p->node_n;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        int d = uuid_cmp(&p->node[mid]->e.id, id);
+        if (d == 0)
+            return &p->node[mid]->e;
+        if (d < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return NULL;
+}
+
 /* Everything reachable from the DNs, each node once: groups are walked through, accounts stay. The list has
  * room for all nodes. */
 static size_t walk(struct people *p, const struct span *dn, size_t count, struct node **list)
@@ -291,12 +396,49 @@ size_t people_members(struct people *p, const struct people_entry *of, const str
     return kept;
 }
 
+static struct node *node_of(struct people *p, const struct people_entry *e)
+{
+    struct node *n = search(&p->dn, e->dn);
+    return n && &n->e == e ? n : NULL;
+}
+
+size_t people_member_count(struct people *p, const struct people_entry *of)
+{
+    struct node *n = node_of(p, of);
+    if (!n)
+        return people_members(p, of, NULL, 0);
+    if (!n->count)
+        n->count = people_members(p, of, NULL, 0) + 1;
+    return n->count - 1;
+}
+
+size_t people_groups(struct people *p, const struct people_entry *of, const struct people_entry **v,
+                     size_t max)
+{
+    struct node *n = node_of(p, of);
+    struct node **list = xcalloc(p->node_n + 1, sizeof(struct node *));
+    size_t count = 0, done = 0;
+    p->walk++;
+    while (n) {
+        for (size_t i = 0; i < n->parent_n; i++)
+            if (n->parent[i]->seen != p->walk) {
+                n->parent[i]->seen = p->walk;
+                list[count++] = n->parent[i];
+            }
+        n = done < count ? list[done++] : NULL;
+    }
+    for (size_t i = 0; i < count && i < max; i++)
+        v[i] = &list[i]->e;
+    free(list);
+    return count < max ? count : max;
+}
+
 bool people_may_send(struct people *p, const struct people_entry *account, const struct people_entry *as)
 {
     if (account == as)
         return true;
-    struct node *n = search(&p->dn, as->dn);
-    if (!n || &n->e != as)
+    struct node *n = node_of(p, as);
+    if (!n)
         return false;
     struct node **list = xcalloc(p->node_n + 1, sizeof(struct node *));
     size_t count = walk(p, n->sender, n->sender_n, list);

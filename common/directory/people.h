@@ -5,6 +5,7 @@
 
 #include "common/base/ids.h"
 #include "common/directory/ldif.h"
+#include "common/directory/units.h"
 
 struct people;
 
@@ -17,11 +18,19 @@ struct people_entry {
     bool disabled;   /* mailAccountStatus disabled or deleted: takes no mail */
     bool no_login;   /* any status but active */
     bool restricted; /* group: only mailSendAsMember may post */
+    struct span title, unit_code;
+    const struct unit *unit; /* set by people_seal, or NULL */
+    /* userPassword and authPassword values. */
+    const struct span *passwords, *scram;
+    size_t password_count, scram_count;
 };
 
 struct people *people_new(size_t limit_bytes);
 void people_free(struct people **p);
-/* Add one record; its bytes are copied. Records without a mail address, units and others are passed over.
+/* Is the record a person, a shared mailbox or a group that has a mail address? */
+bool people_wants(const struct ldif_record *r, enum people_kind *kind);
+/* Add one record; its bytes are copied. Units make the tree; other records without a mail address are passed
+ * over.
  * id  the entry's lasting identity. ERR_OK; ERR_LIMIT: the memory is used up. */
 CHECK_RESULT enum err_code people_add(struct people *p, const struct ldif_record *r, const struct uuid *id);
 /* Build the indexes. An address that several entries claim belongs to the first whose primary address it is,
@@ -29,6 +38,14 @@ CHECK_RESULT enum err_code people_add(struct people *p, const struct ldif_record
 size_t people_seal(struct people *p);
 /* By primary or further address, letters compared without case; NULL: absent. */
 const struct people_entry *people_find(const struct people *p, struct span address);
+const struct people_entry *people_by_id(const struct people *p, const struct uuid *id);
+/* All of them, in no order. */
+size_t people_count(const struct people *p);
+const struct people_entry *people_at(const struct people *p, size_t i);
+const struct units *people_units(const struct people *p);
+/* The form in which DNs are compared: lower case, without the blanks around separators. p is NULL when the
+ * arena is full. */
+struct span people_dn(struct arena *a, struct span dn);
 /* By uid, primary or further address: who logs in? NULL also for groups. */
 const struct people_entry *people_login(const struct people *p, struct span name);
 /* The distinct accounts behind an entry, disabled ones left out, nested groups expanded, cycles cut,
@@ -36,6 +53,11 @@ const struct people_entry *people_login(const struct people *p, struct span name
  * are in v). */
 size_t people_members(struct people *p, const struct people_entry *of, const struct people_entry **v,
                       size_t max);
+/* How many accounts people_members would give in all; kept after the first call. */
+size_t people_member_count(struct people *p, const struct people_entry *of);
+/* The groups that an entry is in, itself or through other groups, in no order: at most max. */
+size_t people_groups(struct people *p, const struct people_entry *of, const struct people_entry **v,
+                     size_t max);
 /* Is account named by mailSendAsMember of entry, itself or through a group? An account is its own. */
 bool people_may_send(struct people *p, const struct people_entry *account, const struct people_entry *as);
 
