@@ -73,11 +73,16 @@ static enum err_code make_folder(struct server *s, struct err *why)
     return ERR_OK;
 }
 
+/* What it gives up is known once the configuration is: see main. */
+static struct daemon_spec spec;
+
 static enum err_code open_source(struct server *s, struct err *why)
 {
     const struct conf *c = daemon_conf(s->d);
     if (strcmp(c->directory_source, "ldif") == 0)
         return source_ldif_new(c, &s->source, why);
+    if (strcmp(c->directory_source, "ldap") == 0)
+        return source_ldap_new(c, &s->source, why);
     return err_set(why, ERR_SYNTAX, NULL, "directory_source: %s is not known", c->directory_source);
 }
 
@@ -94,6 +99,8 @@ static enum err_code open_all(struct daemon *d, struct err *why)
     crypto_start();
     daemon_set_arg(d, s);
     enum err_code code = open_source(s, why);
+    if (code == ERR_OK && source_binds(s->source))
+        spec.sandbox |= SANDBOX_CONNECT; /* an LDIF file needs no network */
     if (code == ERR_OK)
         code = load_key(s, why);
     if (code == ERR_OK)
@@ -119,7 +126,7 @@ static void reload(struct daemon *d)
 
 int main(int argc, char **argv)
 {
-    const struct daemon_spec spec = {
+    spec = (struct daemon_spec){
         .program = "directoryd",
         .user = directoryd_user,
         .open = open_all,

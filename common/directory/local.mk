@@ -16,7 +16,7 @@ common_directory_directoryd_SOURCES = common/directory/directoryd.c common/direc
 	common/directory/serve_lookup.c common/directory/serve_auth.c common/directory/serve_admin.c \
 	common/directory/logins_simple.c
 common_directory_directoryd_LDADD = common/libdirectory.a common/libmime.a common/libnet.a common/libbase.a \
-	$(DB_LIBS) $(NET_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS) $(OPENSSL_LIBS) -lcrypt -lpthread
+	$(DB_LIBS) $(LDAP_LIBS) $(NET_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS) $(OPENSSL_LIBS) -lcrypt -lpthread
 
 check_PROGRAMS += tests/fuzz/fuzz_ldif
 tests_fuzz_fuzz_ldif_SOURCES = tests/fuzz/fuzz_ldif.c $(FUZZ_MAIN)
