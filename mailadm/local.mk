@@ -1,7 +1,9 @@
 sbin_PROGRAMS += mailadm/mailadm
 mailadm_mailadm_SOURCES = mailadm/mailadm.h mailadm/main.c mailadm/status.c mailadm/config_check.c mailadm/config_print.c \
-	mailadm/supervise.h mailadm/supervise.c mailadm/supervise_open.c
-mailadm_mailadm_LDADD = common/libnet.a common/libmime.a common/libbase.a $(NET_LIBS) $(SODIUM_LIBS)
+	mailadm/supervise.h mailadm/supervise.c mailadm/supervise_open.c \
+	mailadm/ask.h mailadm/ask.c mailadm/print.c mailadm/store.c mailadm/account.c mailadm/directory.c
+mailadm_mailadm_LDADD = common/libdirectory.a common/libstore.a common/libmime.a common/libnet.a common/libbase.a \
+	$(STORE_LIBS) $(NET_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS)
 dist_man_MANS += doc/mailadm.8
 EXTRA_DIST += conf/systemd/provmail-stored.service.in conf/systemd/provmail-directoryd.service.in \
 	conf/systemd/provmail-imapd.service.in conf/systemd/provmail-smtpd.service.in

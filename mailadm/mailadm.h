@@ -21,5 +21,13 @@ int adm_status(const struct adm *a, int argc, char **argv);
 int adm_config_check(const struct adm *a, int argc, char **argv);
 int adm_config_sample(const struct adm *a, int argc, char **argv);
 int adm_config_man(const struct adm *a, int argc, char **argv);
+int adm_store_stats(const struct adm *a, int argc, char **argv);
+int adm_trace(const struct adm *a, int argc, char **argv);
+int adm_mailbox_list(const struct adm *a, int argc, char **argv);
+int adm_account_list(const struct adm *a, int argc, char **argv);
+int adm_account_show(const struct adm *a, int argc, char **argv);
+int adm_directory_status(const struct adm *a, int argc, char **argv);
+int adm_directory_sync(const struct adm *a, int argc, char **argv);
+int adm_directory_import(const struct adm *a, int argc, char **argv);
 
 #endif

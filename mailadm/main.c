@@ -1,5 +1,5 @@
 /* mailadm: the administrator's program. A table of subcommands; each has its own file. Options may stand
- * before or behind the subcommand's words. What needs the daemons' admin sockets comes with their clients. */
+ * before or behind the subcommand's words. What asks the daemons' admin sockets does it by ask.h. */
 #include "mailadm/mailadm.h"
 #include <stdio.h>
 #include <string.h>
@@ -24,6 +24,22 @@ static const struct subcommand table[] = {
     {"config", "sample", adm_config_sample, false, "config sample",
      "Print a configuration with every option, its default and what it does.\n"},
     {"config", "man", adm_config_man, false, "config man", "Print the manual page provmail.conf(5).\n"},
+    {"account", "list", adm_account_list, true, "account list [FILTER] [--json]",
+     "List accounts with their figures; FILTER: those whose address or name holds it.\n"},
+    {"account", "show", adm_account_show, true, "account show ADDRESS [--json]",
+     "Say all that is known of an account.\n"},
+    {"mailbox", "list", adm_mailbox_list, true, "mailbox list ACCOUNT [--json]",
+     "List the mailboxes of an account (an address or an id).\n"},
+    {"trace", NULL, adm_trace, true, "trace ID [--json]",
+     "Say where a message is and was, by the id of its 250 reply or its Received field.\n"},
+    {"directory", "status", adm_directory_status, false, "directory status [--json]",
+     "Say where people come from and how fresh the copy is.\n"},
+    {"directory", "sync", adm_directory_sync, true, "directory sync [--force] [--json]",
+     "Read the source now.\n  --force  also when more accounts would go than directory_remove_limit "
+     "permits\n"},
+    {"directory", "import", adm_directory_import, true, "directory import FILE [--force] [--json]",
+     "Put an LDIF file in the place of the source file and read it.\n  --force  as for sync\n"},
+    {"store", "stats", adm_store_stats, false, "store stats [--json]", "Print the counters of the store.\n"},
 };
 enum { ROWS = sizeof table / sizeof *table };
 
