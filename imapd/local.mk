@@ -13,6 +13,11 @@ imapd_libimap_a_SOURCES = \
 noinst_LIBRARIES += imapd/libimapd.a
 imapd_libimapd_a_SOURCES = imapd/main.c
 
+sbin_PROGRAMS += imapd/imapd
+imapd_imapd_SOURCES = imapd/main.c
+imapd_imapd_LDADD = imapd/libimap.a common/libdirectory.a common/libstore.a common/libmime.a common/libnet.a common/libbase.a \
+	$(STORE_LIBS) $(NET_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS)
+
 dist_man_MANS += doc/imapd.8
 
 # The core on ports of its own, over a store and a directory in memory.

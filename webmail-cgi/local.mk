@@ -26,6 +26,10 @@ EXTRA_DIST += conf/lighttpd.conf.in tests/e2e/test_webmail.py tests/e2e/html.mjs
 EXTRA_DIST += webmail-cgi/static/app.css webmail-cgi/static/app.js
 WEB_LIBS = webmail-cgi/libweb.a webmail-cgi/libhtml.a common/libmime.a common/libbase.a $(SODIUM_LIBS) $(IDN2_LIBS)
 
+pkglibexec_PROGRAMS += webmail-cgi/webmail-cgi
+webmail_cgi_webmail_cgi_SOURCES = webmail-cgi/main.c common/directory/user.c
+webmail_cgi_webmail_cgi_LDADD = $(WEB_LIBS)
+
 # The same program with people of its own, for tests of the pages alone.
 check_PROGRAMS += tests/lib/webmail-alone
 tests_lib_webmail_alone_SOURCES = webmail-cgi/main.c tests/lib/web_people.c
