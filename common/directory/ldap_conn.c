@@ -7,6 +7,8 @@
  * what entries mean is left to source_ldap.c. */
 #include "common/directory/ldap_conn.h"
 #include "common/base/buf.h"
+#include "common/base/clock.h"
+#include <errno.h>
 #include <ldap.h>
 #include <openldap.h>
 #include <poll.h>
@@ -22,11 +24,59 @@ enum {
 struct ldap_conn {
     LDAP *ld;
     const struct ldap_server *server;
+    int fd;               /* libldap's own */
+    uint64_t until_ms;    /* monotonic: the socket gives and takes nothing after this */
     bool broken;          /* not to be used again */
     bool lost;            /* because the server went away or was silent */
     struct ldif_value *v; /* of the entry at hand */
     size_t v_cap;
 };
+
+/* ---------------------------------------------------------------- time */
+
+/* The next step may take so long. */
+static void allow(struct ldap_conn *c)
+{
+    c->until_ms = clock_mono_ms() + c->server->timeout_ms;
+}
+
+/* Between TLS and TCP. In a handshake libldap asks again for ever after EAGAIN, and a peer that sends one
+ * byte now and then never lets a socket's own timeout run out; so time is kept here, in errors that end. */
+static ber_slen_t timed_read(Sockbuf_IO_Desc *io, void *to, ber_len_t n)
+{
+    struct ldap_conn *c = io->sbiod_pvt;
+    uint64_t now = clock_mono_ms();
+    struct pollfd p = {.fd = c->fd, .events = POLLIN};
+    if (now < c->until_ms && poll(&p, 1, (int)(c->until_ms - now)) != 0)
+        return LBER_SBIOD_READ_NEXT(io, to, n);
+    errno = ETIMEDOUT;
+    return -1;
+}
+
+static ber_slen_t timed_write(Sockbuf_IO_Desc *io, void *from, ber_len_t n)
+{
+    struct ldap_conn *c = io->sbiod_pvt;
+    uint64_t now = clock_mono_ms();
+    struct pollfd p = {.fd = c->fd, .events = POLLOUT};
+    if (now < c->until_ms && poll(&p, 1, (int)(c->until_ms - now)) != 0)
+        return LBER_SBIOD_WRITE_NEXT(io, from, n);
+    errno = ETIMEDOUT;
+    return -1;
+}
+
+static int timed_setup(Sockbuf_IO_Desc *io, void *arg)
+{
+    io->sbiod_pvt = arg;
+    return 0;
+}
+
+static int timed_ctrl(Sockbuf_IO_Desc *io, int option, void *arg)
+{
+    return LBER_SBIOD_CTRL_NEXT(io, option, arg);
+}
+
+static Sockbuf_IO timed_io = {
+    .sbi_setup = timed_setup, .sbi_ctrl = timed_ctrl, .sbi_read = timed_read, .sbi_write = timed_write};
 
 /* ---------------------------------------------------------------- faults */
 
@@ -67,6 +117,7 @@ static enum err_code await(struct ldap_conn *c, int id, int all, const char *wha
                            int *type, struct err *why)
 {
     struct timeval tv = patience(c);
+    allow(c);
     *out = NULL;
     *type = ldap_result(c->ld, id, all, &tv, out);
     if (*type > 0)
@@ -129,7 +180,8 @@ static bool set_options(struct ldap_conn *c)
            ldap_set_option(c->ld, LDAP_OPT_TIMEOUT, &tv) == LDAP_OPT_SUCCESS &&
            ldap_set_option(c->ld, LDAP_OPT_NETWORK_TIMEOUT, &tv) == LDAP_OPT_SUCCESS &&
            ldap_get_option(c->ld, LDAP_OPT_SOCKBUF, &sb) == LDAP_OPT_SUCCESS && sb &&
-           ber_sockbuf_ctrl(sb, LBER_SB_OPT_SET_MAX_INCOMING, &most) >= 0;
+           ber_sockbuf_ctrl(sb, LBER_SB_OPT_SET_MAX_INCOMING, &most) >= 0 &&
+           ber_sockbuf_add_io(sb, &timed_io, LBER_SBIOD_LEVEL_PROVIDER, c) == 0;
 }
 
 static bool set_tls(struct ldap_conn *c)
@@ -174,6 +226,7 @@ static enum err_code bring_up_tls(struct ldap_conn *c, struct err *why)
     enum err_code code = c->server->tls ? ERR_OK : ask_starttls(c, why);
     if (code != ERR_OK)
         return code;
+    allow(c);
     int rc = ldap_install_tls(c->ld);
     if (rc != LDAP_SUCCESS)
         return lost(c, "TLS failed (is its certificate for this host, and of ldap_ca_file?)", rc, why);
@@ -188,6 +241,8 @@ enum err_code ldap_conn_open(const struct ldap_server *server, struct ldap_conn 
         return code;
     struct ldap_conn *c = xcalloc(1, sizeof *c);
     c->server = server;
+    c->fd = fd;
+    allow(c);
     int rc = ldap_init_fd(fd, LDAP_PROTO_TCP, server->url, &c->ld);
     if (rc != LDAP_SUCCESS) {
         close(fd);
@@ -210,6 +265,8 @@ void ldap_conn_close(struct ldap_conn **c)
 {
     if (!*c)
         return;
+    if (!(*c)->lost)
+        allow(*c); /* for a goodbye */
     ldap_unbind_ext((*c)->ld, NULL, NULL);
     free((*c)->v);
     free(*c);
@@ -290,6 +347,7 @@ enum err_code ldap_conn_bind(struct ldap_conn *c, const char *dn, struct span pa
     LDAPControl *policy = NULL, *controls[] = {NULL, NULL};
     if (ldap_create_passwordpolicy_control(c->ld, &policy) == LDAP_SUCCESS)
         controls[0] = policy;
+    allow(c);
     LDAPMessage *m = NULL;
     struct verdict v;
     int id = 0, type = 0, rc = ldap_sasl_bind(c->ld, dn, LDAP_SASL_SIMPLE, &secret, controls, NULL, &id);
@@ -465,6 +523,7 @@ static enum err_code ask(struct ldap_conn *c, const struct ldap_search *s, struc
     if (!s->unpaged)
         rc = ldap_create_page_control(c->ld, (ber_int_t)s->page_size, cookie, 1, &page);
     controls[0] = page;
+    allow(c);
     if (rc == LDAP_SUCCESS)
         rc = ldap_search_ext(c->ld, s->base, LDAP_SCOPE_SUBTREE, s->filter, (char **)(uintptr_t)s->attributes,
                              0, controls, NULL, NULL, LDAP_NO_LIMIT, id);

@@ -1,7 +1,8 @@
 #!/bin/sh
 # A private OpenLDAP server with the people of directory.ldif, on 127.0.0.1, for the demo and for tests.
 #
-#   start-slapd.sh start DIR PORT SOURCE   make DIR when it is new, start; ldap on PORT, ldaps on PORT + 1
+#   start-slapd.sh make DIR SOURCE         make DIR when it is new
+#   start-slapd.sh start DIR PORT SOURCE   the same, and start; ldap on PORT, ldaps on PORT + 1
 #   start-slapd.sh stop DIR
 #
 # SOURCE is the tree that holds conf/provmail.schema. LDIF in the environment: another file than the sample's;
@@ -10,7 +11,11 @@ set -eu
 suffix=${SUFFIX:-dc=gialai,dc=example}
 dir=$2
 
-running() { [ -s "$dir/slapd.pid" ] && kill -0 "$(cat "$dir/slapd.pid")" 2>/dev/null; }
+# By its command line: a number alone may be a dead process or, after a crash, another one.
+running() {
+    [ -s "$dir/slapd.pid" ] &&
+        tr '\0' '\n' 2>/dev/null <"/proc/$(cat "$dir/slapd.pid")/cmdline" | grep -qxF "$dir/slapd.conf"
+}
 answers() { ldapsearch -x -LLL -H "ldap://127.0.0.1:$1/" -s base -b '' namingContexts >/dev/null 2>&1; }
 
 make_folder() {
@@ -80,6 +85,7 @@ END
 
 PATH=$PATH:/usr/sbin
 case $1 in
+make) [ -d "$dir" ] || make_folder "$3" ;;
 start)
     running && exit 0
     [ -d "$dir" ] || make_folder "$4"
@@ -96,14 +102,14 @@ stop)
     pid=$(cat "$dir/slapd.pid")
     kill -INT "$pid"
     for _ in $(seq 100); do
-        kill -0 "$pid" 2>/dev/null || exit 0
+        running || exit 0
         sleep 0.1
     done
     echo "slapd $pid does not end" >&2
     exit 75
     ;;
 *)
-    sed -n '2,8s/^# \{0,1\}//p' "$0"
+    sed -n '2,9s/^# \{0,1\}//p' "$0"
     exit 64
     ;;
 esac
