@@ -12,73 +12,18 @@ import pytest
 
 TOP = os.path.abspath(os.environ.get('top_srcdir', os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..')))
 BUILD = os.path.abspath(os.environ.get('top_builddir') or os.path.join(TOP, 'build'))
-PROVINCE = os.path.join(TOP, '../shared/province')
 DUMP = os.path.join(BUILD, 'tests/lib/ldap_dump')
 sys.path.insert(0, os.path.join(TOP, 'tests/lib'))
 import fake_ldap as fake  # noqa: E402
+from slapd import PROVINCE, SUFFIX, make_province, make_sample, two_ports  # noqa: E402
 
 if not os.path.exists('/usr/sbin/slapd'):
     pytest.skip('slapd is not installed', allow_module_level=True)
 if not os.path.exists(DUMP):
     pytest.skip('tests/lib/ldap_dump is not built', allow_module_level=True)
 
-SUFFIX = 'dc=gialai,dc=example'
 AN = 'uid=an,ou=People,' + SUFFIX
 PASSWORD = 'thu-dien-tu'
-
-
-def two_ports():
-    """A free port whose successor is free too."""
-    while True:
-        with socket.create_server(('127.0.0.1', 0)) as a:
-            port = a.getsockname()[1]
-            try:
-                with socket.create_server(('127.0.0.1', port + 1)):
-                    return port
-            except OSError:
-                continue
-
-
-class Slapd:
-    def __init__(self, dir_, script, suffix, ca):
-        self.dir, self.script, self.suffix, self.ca = str(dir_), script, suffix, ca
-        self.port = two_ports()
-        self.pid = None
-
-    def start(self):
-        with open(self.dir + '/start.out', 'w+') as out:
-            r = subprocess.run(['bash', self.script, 'start', self.dir, str(self.port), TOP], stdout=out, stderr=out, timeout=60)
-            out.seek(0)
-            assert r.returncode == 0, out.read()
-        self.pid = int(open(self.dir + '/slapd.pid').read())
-
-    def kill(self, sig=signal.SIGKILL):
-        if self.pid:
-            os.kill(self.pid, sig)
-            for _ in range(200):
-                try:
-                    socket.create_connection(('127.0.0.1', self.port), 1).close()
-                except OSError:
-                    break
-                time.sleep(0.02)
-        self.pid = None
-
-    def config(self, **changes):
-        conf = {'directory_source': 'ldap', 'ldap_uri': 'ldap://127.0.0.1:%d' % self.port, 'ldap_base': self.suffix,
-                'ldap_bind_dn': 'cn=mailsync,ou=Services,' + self.suffix, 'ldap_ca_file': self.ca,
-                'ldap_bind_password_file': self.dir + '/mailsync.password', 'ldap_timeout': '5s'}
-        conf.update(changes)
-        return conf
-
-
-def make_sample(dir_, extra=''):
-    script = os.path.join(TOP, 'conf/sample/start-slapd.sh')
-    dir_ = os.path.join(str(dir_), 'slapd')
-    out = subprocess.run(['sh', script, 'make', dir_, TOP], capture_output=True, text=True, timeout=60)
-    assert out.returncode == 0, out.stdout + out.stderr
-    with open(dir_ + '/slapd.conf', 'a') as f:
-        f.write(extra)
-    return Slapd(dir_, script, SUFFIX, dir_ + '/tls/cert.pem')
 
 
 @pytest.fixture(scope='module')
@@ -93,18 +38,7 @@ def sample(tmp_path_factory):
 def province(tmp_path_factory):
     if not os.path.isdir(PROVINCE):
         pytest.skip('../shared/province is not there')
-    d = tmp_path_factory.mktemp('province')
-    script = PROVINCE + '/start-slapd.sh'
-    subprocess.run([sys.executable, PROVINCE + '/make-directory.py', '--out', str(d / 'in')], check=True,
-                   stdout=subprocess.DEVNULL, timeout=120)
-    slapd = str(d / 'slapd')
-    for a in (['init', slapd, str(d / 'in/mailperson.schema')], ['load', slapd, str(d / 'in/province.ldif')]):
-        subprocess.run(['bash', script] + a, check=True, timeout=120, capture_output=True)
-    s = Slapd(slapd, script, 'dc=songlam,dc=example', slapd + '/tls/cert.pem')
-    with open(slapd + '/mailsync.password', 'w') as f:
-        f.write('mailsync-secret\n')
-    s.people = [l.rstrip('\n').split('\t') for l in open(d / 'in/passwords.tsv')]
-    s.entries = sum(l.startswith('dn:') for l in open(d / 'in/province.ldif')) - 3  # the root and two services
+    s = make_province(tmp_path_factory.mktemp('province'))
     s.start()
     yield s
     s.kill()

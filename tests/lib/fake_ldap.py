@@ -69,10 +69,10 @@ class Peer:
 class FakeLdap:
     """talk(peer) runs in a thread for each connection; faults in it are kept in .faults."""
 
-    def __init__(self, talk):
+    def __init__(self, talk, port=0):
         self.talk, self.faults, self.connections, self.stopped = talk, [], 0, False
         self.open = []
-        self.sock = socket.create_server(('127.0.0.1', 0))
+        self.sock = socket.create_server(('127.0.0.1', port))
         self.port = self.sock.getsockname()[1]
         self.thread = threading.Thread(target=self.loop, daemon=True)
         self.thread.start()

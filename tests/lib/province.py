@@ -71,7 +71,8 @@ def make_users():
 
 
 class Province:
-    def __init__(self, options='', web=False, ldif=None, directory='directory_source = ldif\ndirectory_ldif = directory/people.ldif\n', workers=2):
+    def __init__(self, options='', web=False, ldif=None, directory='directory_source = ldif\ndirectory_ldif = directory/people.ldif\n', workers=2,
+                 domain='gialai.example'):
         self.state = tempfile.mkdtemp(prefix='province-')
         os.chmod(self.state, 0o755)
         self.own_users = make_users()
@@ -91,7 +92,7 @@ class Province:
         os.chmod(self.ldif, 0o600)
         self.own('directory/people.ldif', 'provdir')
         with open(self.conf, 'w') as f:
-            f.write('hostname = mail.gialai.example\ndomains = gialai.example\nworkers = %d\n' % workers)
+            f.write('hostname = mail.%s\ndomains = %s\nworkers = %d\n' % (domain, domain, workers))
             f.writelines('%s_listen = 127.0.0.1:%d\n' % (name, self.port(name)) for name in PORTS)
             f.write(directory + options)
             if os.geteuid() == 0 and not self.own_users:
