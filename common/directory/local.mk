@@ -1,6 +1,7 @@
 noinst_LIBRARIES += common/libdirectory.a
 common_libdirectory_a_SOURCES = common/directory/directory.h common/directory/user.h \
 	common/directory/ldif.h common/directory/ldif.c \
+	common/directory/dn.h common/directory/dn.c \
 	common/directory/people.h common/directory/people.c common/directory/units.h common/directory/units.c \
 	common/directory/password.h common/directory/password.c \
 	common/directory/source.h common/directory/source_int.h common/directory/source.c common/directory/source_ldif.c \
@@ -24,10 +25,13 @@ tests_fuzz_fuzz_ldif_LDADD = common/libdirectory.a common/libmime.a common/libba
 FUZZ_TARGETS += ldif
 
 if HAVE_CMOCKA
-check_PROGRAMS += tests/unit/test_directory_ldif tests/unit/test_directory_password tests/unit/test_directory_people
-TESTS += tests/unit/test_directory_ldif tests/unit/test_directory_password tests/unit/test_directory_people
+check_PROGRAMS += tests/unit/test_directory_dn tests/unit/test_directory_ldif tests/unit/test_directory_password tests/unit/test_directory_people
+TESTS += tests/unit/test_directory_dn tests/unit/test_directory_ldif tests/unit/test_directory_password tests/unit/test_directory_people
 DIRECTORY_TEST_LIBS = common/libdirectory.a common/libmime.a common/libbase.a $(CMOCKA_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS) \
 	$(OPENSSL_LIBS) -lcrypt
+tests_unit_test_directory_dn_SOURCES = tests/unit/test_directory_dn.c
+tests_unit_test_directory_dn_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_directory_dn_LDADD = $(DIRECTORY_TEST_LIBS)
 tests_unit_test_directory_ldif_SOURCES = tests/unit/test_directory_ldif.c
 tests_unit_test_directory_ldif_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_directory_ldif_LDADD = $(DIRECTORY_TEST_LIBS)

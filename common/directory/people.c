@@ -4,10 +4,12 @@
  * overlap. Units, search and durability are left to others. */
 #include "common/directory/people.h"
 #include "common/base/buf.h"
+#include "common/directory/dn.h"
 #include <stdlib.h>
 
 struct node {
-    struct people_entry e;
+    struct people_entry e;        /* first: node_of counts on it */
+    struct span key;              /* its DN, normal form */
     struct span *member, *sender; /* DNs, normal form */
     size_t member_n, sender_n;
     struct node **parent; /* the groups that name it as a member */
@@ -58,19 +60,12 @@ void people_free(struct people **p)
     *p = NULL;
 }
 
-/* Lower case; for DNs also without the blanks around separators (RFC 4514 2.4 allows none, exporters write
- * some). */
-static struct span normal(struct arena *a, struct span s, bool dn)
+static struct span normal(struct arena *a, struct span s)
 {
     s = arena_dup(a, span_trim(s));
-    char *t = (char *)(uintptr_t)s.p;
-    size_t n = 0;
-    for (size_t i = 0; i < s.n; i++) {
-        if (dn && t[i] == ' ' && n && (t[n - 1] == ',' || t[n - 1] == '=') && (n < 2 || t[n - 2] != '\\'))
-            continue;
-        t[n++] = ascii_lower(t[i]);
-    }
-    return span_of(s.p, n);
+    for (size_t i = 0; i < s.n; i++)
+        ((char *)(uintptr_t)s.p)[i] = ascii_lower(s.p[i]);
+    return s;
 }
 
 static bool add_key(struct keys *k, struct span text, struct node *node, unsigned rank)
@@ -98,7 +93,7 @@ static bool has(const struct ldif_record *r, const char *name, const char *value
 
 struct span people_dn(struct arena *a, struct span dn)
 {
-    return normal(a, dn, true);
+    return dn_normal(a, dn);
 }
 
 static bool copy_values(struct arena *a, const struct ldif_record *r, const char *name,
@@ -122,7 +117,7 @@ static bool copy_dns(struct arena *a, const struct ldif_record *r, const char *n
     *n = 0;
     for (size_t i = 0; *out && i < r->count; i++)
         if (span_caseeq(r->v[i].name, span_str(name))) {
-            (*out)[*n] = normal(a, r->v[i].value, true);
+            (*out)[*n] = dn_normal(a, r->v[i].value);
             if (!(*out)[(*n)++].p)
                 return false;
         }
@@ -143,9 +138,10 @@ static bool copy_entry(struct people *p, struct node *n, const struct ldif_recor
     n->e.disabled = span_caseeq(status, SPAN("disabled")) || span_caseeq(status, SPAN("deleted"));
     if (!span_u64(quota, &n->e.quota_bytes))
         n->e.quota_bytes = 0;
-    n->e.dn = normal(p->a, r->dn, true);
-    n->e.address = normal(p->a, ldif_get(r, "mail"), false);
-    return n->e.dn.p && n->e.address.p && copy_text(p->a, ldif_get(r, "uid"), &n->e.uid) &&
+    n->key = dn_normal(p->a, r->dn);
+    n->e.address = normal(p->a, ldif_get(r, "mail"));
+    return n->key.p && n->e.address.p && copy_text(p->a, r->dn, &n->e.dn) &&
+           copy_text(p->a, ldif_get(r, "uid"), &n->e.uid) &&
            copy_text(p->a, name.p ? name : ldif_get(r, "cn"), &n->e.name) &&
            copy_text(p->a, ldif_get(r, "mailForwardingAddress"), &n->e.forward) &&
            copy_text(p->a, ldif_get(r, "title"), &n->e.title) &&
@@ -164,12 +160,12 @@ static bool add_keys(struct people *p, struct node *n, const struct ldif_record 
         bool mail = span_caseeq(r->v[i].name, SPAN("mail"));
         if (!mail && !span_caseeq(r->v[i].name, SPAN("mailAlternateAddress")))
             continue;
-        if (!add_key(&p->address, normal(p->a, r->v[i].value, false), n, mail ? rank : 1))
+        if (!add_key(&p->address, normal(p->a, r->v[i].value), n, mail ? rank : 1))
             return false;
         if (mail)
             rank = 1;
     }
-    return add_key(&p->dn, n->e.dn, n, 0) && add_key(&p->uid, normal(p->a, n->e.uid, false), n, 0);
+    return add_key(&p->dn, n->key, n, 0) && add_key(&p->uid, normal(p->a, n->e.uid), n, 0);
 }
 
 bool people_wants(const struct ldif_record *r, enum people_kind *kind)
@@ -184,7 +180,7 @@ enum err_code people_add(struct people *p, const struct ldif_record *r, const st
 {
     enum people_kind kind;
     if (units_is_unit(r)) {
-        struct span dn = normal(p->a, r->dn, true);
+        struct span dn = dn_normal(p->a, r->dn);
         return dn.p && units_add(p->units, r, dn, id) ? ERR_OK : ERR_LIMIT;
     }
     if (!people_wants(r, &kind))
@@ -314,7 +310,7 @@ size_t people_seal(struct people *p)
     (void)settle(&p->uid);
     units_seal(p->units);
     for (size_t i = 0; i < p->node_n; i++)
-        p->node[i]->e.unit = units_of(p->units, p->node[i]->e.unit_code, p->node[i]->e.dn);
+        p->node[i]->e.unit = units_of(p->units, p->node[i]->e.unit_code, p->node[i]->key);
     if (p->node_n)
         qsort(p->node, p->node_n, sizeof *p->node, id_cmp);
     join_parents(p);
@@ -383,7 +379,7 @@ size_t people_members(struct people *p, const struct people_entry *of, const str
                       size_t max)
 {
     struct node **list = xcalloc(p->node_n + 1, sizeof(struct node *));
-    size_t n = walk(p, &of->dn, 1, list), kept = 0;
+    size_t n = walk(p, &((const struct node *)of)->key, 1, list), kept = 0;
     if (n)
         qsort(list, n, sizeof *list, id_cmp);
     for (size_t i = 0; i < n; i++)
@@ -398,7 +394,7 @@ size_t people_members(struct people *p, const struct people_entry *of, const str
 
 static struct node *node_of(struct people *p, const struct people_entry *e)
 {
-    struct node *n = search(&p->dn, e->dn);
+    struct node *n = search(&p->dn, ((const struct node *)e)->key);
     return n && &n->e == e ? n : NULL;
 }
 

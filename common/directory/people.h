@@ -13,7 +13,8 @@ enum people_kind { PEOPLE_PERSON, PEOPLE_SHARED, PEOPLE_GROUP };
 struct people_entry {
     enum people_kind kind;
     struct uuid id;
-    struct span dn, uid, address, name, forward; /* address: primary, lower case; "" parts have n 0 */
+    /* dn: as the source writes it; address: primary, lower case; "" parts have n 0 */
+    struct span dn, uid, address, name, forward;
     uint64_t quota_bytes;
     bool disabled;   /* mailAccountStatus disabled or deleted: takes no mail */
     bool no_login;   /* any status but active */
@@ -43,8 +44,7 @@ const struct people_entry *people_by_id(const struct people *p, const struct uui
 size_t people_count(const struct people *p);
 const struct people_entry *people_at(const struct people *p, size_t i);
 const struct units *people_units(const struct people *p);
-/* The form in which DNs are compared: lower case, without the blanks around separators. p is NULL when the
- * arena is full. */
+/* The form in which DNs are compared (dn.h). p is NULL when the arena is full. */
 struct span people_dn(struct arena *a, struct span dn);
 /* By uid, primary or further address: who logs in? NULL also for groups. */
 const struct people_entry *people_login(const struct people *p, struct span name);

@@ -13,6 +13,8 @@ static const char text[] =
     "dn: uid=d,dc=x\nuid: d\ncn: no mailbox\n\n"
     "dn: cn=g,dc=x\nobjectClass: groupOfNames\nmail: g@x.example\nmember: UID=b, dc=x\nmember: cn=h,dc=x\n"
     "member: uid=c,dc=x\nmember: uid=gone,dc=x\n\n"
+    "dn: uid=e,ou=Culture\\2C Sport,dc=x\nuid: e\nmail: e@x.example\n\n"
+    "dn: cn=k,dc=x\nobjectClass: groupOfNames\nmail: k@x.example\nmember: uid=e,ou=Culture\\, Sport,dc=x\n\n"
     "dn: cn=h,dc=x\nobjectClass: groupOfNames\nmail: h@x.example\nmember: cn=g,dc=x\nmember: uid=a,dc=x\n"
     "member: uid=b,dc=x\nmailSendAsMember: uid=a,dc=x\n\n"
     "dn: cn=s,dc=x\nobjectClass: sharedMailbox\ncn: s\nmail: s@x.example\nmailSendAsMember: cn=h,dc=x\n";
@@ -80,6 +82,8 @@ static void expands(void **state)
     assert_ptr_equal(v[0], b);
     assert_ptr_equal(v[1], a);
     assert_int_equal(people_members(p, people_find(p, SPAN("h@x.example")), v, 1), 2);
+    assert_int_equal(people_members(p, people_find(p, SPAN("k@x.example")), v, 4), 1);
+    assert_true(span_eq(v[0]->dn, SPAN("uid=e,ou=Culture\\2C Sport,dc=x")));
     assert_int_equal(people_members(p, a, v, 4), 1);
     assert_ptr_equal(v[0], a);
 }
