@@ -541,6 +541,8 @@ static enum err_code page(struct ldap_conn *c, struct ldap_search *s, int id, st
     for (;;) {
         LDAPMessage *m = NULL;
         int type = 0;
+        if (clock_mono_ms() > s->until_ms)
+            return lost(c, "search goes on and on", LDAP_TIMEOUT, why);
         enum err_code code = await(c, id, LDAP_MSG_ONE, "search", &m, &type, why);
         if (code != ERR_OK)
             return code;

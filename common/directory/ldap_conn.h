@@ -40,6 +40,7 @@ struct ldap_search {
     const char *base, *filter;
     char *const *attributes; /* NULL-ended */
     unsigned page_size;
+    uint64_t until_ms;  /* monotonic: all of it is there by then */
     ldif_record_cb *cb; /* record: borrowed inside; line is the number of the entry, from 1 */
     void *arg;
     /* results */

@@ -21,6 +21,7 @@ enum {
     IDLE_MAX = 8,
     IDLE_MS = 60000, /* a kept connection is closed after this: servers and firewalls forget them too */
     DOWN_MS = 5000,  /* binds are not tried for so long after nobody answered */
+    READ_TIMES = 30, /* ldap_timeout times this: a reading takes no longer, however it trickles */
     PASSWORD_LIMIT = 4096
 };
 /* What a system trusts, when ldap_ca_file is empty (Debian: ca-certificates). */
@@ -373,8 +374,10 @@ static enum err_code ldap_read(struct source *base, source_record_cb *cb, void *
     enum err_code code = connect_any(s, &c, why);
     if (code == ERR_OK && *s->bind_dn)
         code = ldap_conn_bind(c, s->bind_dn, buf_span(&s->password), why);
-    if (code == ERR_OK)
+    if (code == ERR_OK) {
+        q.until_ms = clock_mono_ms() + READ_TIMES * s->server[0].timeout_ms;
         code = ldap_conn_search(c, &q, why);
+    }
     if (code == ERR_OK)
         code = whole(s, &q, why);
     ldap_conn_close(&c);

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import smtplib
 import socket
 import struct
@@ -542,3 +543,32 @@ def test_mass_removal_is_held(large):
     assert sync(large, '--force')[0] == 0
     print('\n300 people taken out in %.2f s' % (time.monotonic() - begin))
     assert len(large.adm_json('account', 'list')) < 9000
+
+
+def test_ends_while_the_directory_is_silent():
+    """A reading that waits for its server holds up neither answers nor the end."""
+    with open_folder() as d:
+        s = ldap.make_sample(d, hashes=True)
+        s.start()
+        try:
+            with suite(s, 'directory_poll = 1s\n', ldap_timeout='30s') as p:
+                os.kill(s.pid, signal.SIGSTOP)
+                until(lambda: p.adm_json('directory', 'status')['reading_now'] in ('yes', True))
+                begin = time.monotonic()
+                assert rcpt(p, address('an')) == 250
+                assert time.monotonic() - begin < 2
+                pid = p.kill('directoryd', signal.SIGTERM)
+                until(lambda: not os.path.exists('/proc/%d' % pid) or p.pid('directoryd') not in (0, pid), 5)
+                assert time.monotonic() - begin < 5
+                p.wait_ready('directoryd', pid)
+                until(lambda: greets(p))
+                assert rcpt(p, address('an')) == 250
+                begin = time.monotonic()
+                p.stop()
+                print('\nstopped in %.2f s' % (time.monotonic() - begin))
+                assert time.monotonic() - begin < 10
+                ends = [l for l in p.log('supervise').split('\n') if 'supervise.ended name=directoryd' in l]
+                assert len(ends) == 2 and all('status=0 signal=0' in l for l in ends), ends
+        finally:
+            os.kill(s.pid, signal.SIGCONT)
+            s.kill()
