@@ -121,6 +121,9 @@ class Province:
                             'STATIC': TOP + '/webmail-cgi/static', 'CONF': self.conf, 'LOG_DIR': self.state + '/log',
                             'RUN_DIR': self.state + '/run', 'TMP_DIR': self.state + '/web', 'USER_LINES': users}.items():
             text = text.replace('@%s@' % word, str(value))
+        for name in ('lighttpd.log', 'lighttpd-access.log', 'webmail.log'):  # it opens them as its own user
+            open(os.path.join(self.state, 'log', name), 'a').close()
+            self.own('log/' + name, 'provweb')
         path = os.path.join(self.state, 'lighttpd.conf')
         with open(path, 'w') as f:
             f.write(text)
