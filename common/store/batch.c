@@ -270,6 +270,14 @@ static enum err_code apply_lazy(struct tx *t, struct job *j)
     return code;
 }
 
+bool lazy_confirms(const struct engine *e, const char *trace)
+{
+    for (const struct job *j = e->lazy; j; j = j->next)
+        if (j->type == WIRE_CONFIRM && j->body.n >= TRACE_TEXT && strncmp(j->body.p, trace, TRACE_TEXT) == 0)
+            return true;
+    return false;
+}
+
 static void run_lazy(struct batch *b)
 {
     struct engine *e = b->e;

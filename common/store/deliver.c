@@ -165,7 +165,7 @@ static enum err_code find_repeat(struct tx *t, struct job *j, struct delivery *d
     if (!rec_repeat_get(buf_span(&t->scratch), &r))
         return ERR_BUG;
     int64_t age_us = clock_wall_us() - r.at_us;
-    if (age_us < 0 || age_us > repeat_us || r.outcomes.n != d->w.target_count)
+    if (age_us < 0 || age_us > repeat_us || r.outcomes.n != d->w.target_count || lazy_confirms(t->e, r.trace))
         return ERR_MISSING;
     for (uint32_t i = 0; i < d->w.target_count; i++)
         d->to[i].outcome = (uint8_t)r.outcomes.p[i];

@@ -332,6 +332,8 @@ enum err_code op_expire(struct tx *t, struct job *j) CHECK_RESULT;
 
 /* -- batch.c -- */
 void *writer_main(void *engine);
+/* Whether the 250 of this trace has been written, though that is not on record yet. The writer's own. */
+bool lazy_confirms(const struct engine *e, const char *trace);
 void *stager_main(void *engine);
 
 /* -- read.c, read_admin.c -- */

@@ -13,6 +13,18 @@ enum err_code trace_put(struct tx *t, const char *trace, uint32_t n, const struc
     return tx_put(t, T_TRACE, span_of(key, sizeof key), buf_span(&t->scratch));
 }
 
+/* The same bytes may have been sent anew since: then the key is the later submission's, and stays. */
+static enum err_code drop_repeat(struct tx *t, struct span key, const char *trace)
+{
+    struct rec_repeat r;
+    enum err_code code = tx_get_buf(t, T_REPEAT, key, &t->scratch);
+    if (code != ERR_OK)
+        return code;
+    if (!rec_repeat_get(buf_span(&t->scratch), &r))
+        return ERR_BUG;
+    return strcmp(r.trace, trace) == 0 ? tx_del(t, T_REPEAT, key) : ERR_MISSING;
+}
+
 enum err_code trace_confirm(struct tx *t, const char *trace)
 {
     static const unsigned char none[16];
@@ -27,5 +39,5 @@ enum err_code trace_confirm(struct tx *t, const char *trace)
     if (memcmp(r.repeat, none, sizeof none) == 0)
         return ERR_MISSING;
     memcpy(repeat, r.repeat, sizeof repeat);
-    return tx_del(t, T_REPEAT, span_of(repeat, sizeof repeat));
+    return drop_repeat(t, span_of(repeat, sizeof repeat), trace);
 }
