@@ -83,9 +83,8 @@ def test_utf8_headers(province, word):
     with province.smtp() as c:
         c.ehlo()
         assert c.has_extn('smtputf8') and c.has_extn('8bitmime') and c.has_extn('pipelining') and c.has_extn('chunking')
-        assert c.docmd('MAIL', 'FROM:<khách@ngoài.example> SMTPUTF8 BODY=8BITMIME'.encode().decode('latin1'))[0] != 250 or True
-        c.rset()
         c.command_encoding = 'utf-8'
+        assert c.docmd('MAIL', 'FROM:<khách@ngoài.example> BODY=8BITMIME')[0] in (501, 553)
         assert c.mail('khách@ngoài.example', ['SMTPUTF8', 'BODY=8BITMIME'])[0] == 250
         assert c.rcpt(address('an'))[0] == 250
         assert c.data(sent)[0] == 250
@@ -452,6 +451,7 @@ def test_directory_sync_and_import(province, tmp_path):
     (tmp_path / 'few.ldif').write_text(text[:text.index('dn: uid=khanh')])
     r = province.adm('directory', 'import', str(tmp_path / 'few.ldif'), check=False)
     assert r.returncode != 0
+    province.expected = getattr(province, 'expected', ()) + ('directory.source.failed',)
     assert len(province.adm_json('account', 'list')) >= len(PEOPLE) + 1
     (tmp_path / 'before.ldif').write_text(text)
     province.adm('directory', 'import', '--force', str(tmp_path / 'before.ldif'))
