@@ -14,6 +14,12 @@ tests_fuzz_fuzz_ipc_SOURCES = tests/fuzz/fuzz_ipc.c $(FUZZ_MAIN)
 tests_fuzz_fuzz_ipc_LDADD = common/libnet.a common/libbase.a $(NET_LIBS) $(SODIUM_LIBS) $(FUZZ_LINK)
 FUZZ_TARGETS += ipc
 
+check_PROGRAMS += tests/fuzz/fuzz_conf
+tests_fuzz_fuzz_conf_SOURCES = tests/fuzz/fuzz_conf.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_conf_LDADD = common/libbase.a $(SODIUM_LIBS) $(FUZZ_LINK)
+FUZZ_TARGETS += conf
+EXTRA_DIST += tests/fuzz/seeds/conf
+
 check_PROGRAMS += tests/bench/bench_net
 tests_bench_bench_net_SOURCES = tests/bench/bench_net.c
 tests_bench_bench_net_LDADD = common/libnet.a common/libbase.a $(NET_LIBS) $(SODIUM_LIBS)
