@@ -26,5 +26,5 @@ tests_bench_bench_net_LDADD = common/libnet.a common/libbase.a $(NET_LIBS) $(SOD
 
 # The whole suite: tests/lib/province.py starts it.
 EXTRA_DIST += tests/lib/province.py tests/e2e/conftest.py tests/e2e/test_main_job.py tests/e2e/test_separation.py \
-	tests/e2e/mail.mjs tests/crash/test_kill.py conf/sample/start-slapd.sh tests/e2e/test_ldap.py \
+	tests/e2e/mail.mjs conf/sample/start-slapd.sh tests/e2e/test_ldap.py \
 	tests/e2e/test_ldap_suite.py tests/lib/fake_ldap.py tests/lib/slapd.py

@@ -3,6 +3,7 @@
  * The work is small (thousands of rows, a few changes a minute), so a checkpoint follows every transaction
  * that takes over a reading and logs are removed by the library. Comparing readings is copy_sync.c's. */
 #include "common/directory/copy_int.h"
+#include "common/base/fault.h"
 #include "common/base/log.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -102,6 +103,7 @@ enum err_code copy_open(const char *dir, struct copy **out, struct err *why)
         code = open_env(c, dir, why);
     for (int t = 0; code == ERR_OK && t < C_TABLES; t++)
         code = open_table(c, (enum copy_table)t, why);
+    FAULT_STEP("directory.copy.opened");
     if (code == ERR_OK)
         *out = c;
     else
@@ -148,7 +150,9 @@ DB_TXN *copy_begin(struct copy *c)
 void copy_commit(struct copy *c, DB_TXN *t, bool sync)
 {
     (void)c;
-    int ret = t->commit(t, sync ? DB_TXN_SYNC : DB_TXN_NOSYNC);
+    FAULT_STEP("directory.transaction.written");
+    int ret = FAULT_CODE("directory.commit", t->commit(t, sync ? DB_TXN_SYNC : DB_TXN_NOSYNC));
+    FAULT_STEP("directory.transaction.committed");
     if (ret != 0)
         copy_fatal("commit", ret);
 }

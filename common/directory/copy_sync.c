@@ -4,6 +4,7 @@
  * there. Values are compared as they are kept, so an order that differs is a change (harmless: it is written
  * again). */
 #include "common/directory/copy_int.h"
+#include "common/base/fault.h"
 #include "common/base/log.h"
 #include "common/directory/people.h"
 #include <assert.h>
@@ -413,15 +414,20 @@ enum err_code copy_sync_commit(struct copy_sync *s, int64_t now_us, struct err *
     DB_TXN *t = copy_begin(s->c);
     if (any) {
         write_entries(s, t);
+        FAULT_STEP("directory.entries.written");
         write_dns(s, t);
         pthread_mutex_lock(&s->c->small);
         write_outbox(s, t, now_us);
     }
     copy_state_put(s->c, t, "contact", (uint64_t)now_us);
+    FAULT_STEP("directory.reading.written");
     copy_commit(s->c, t, any);
+    FAULT_STEP("directory.reading.committed");
     if (any)
         pthread_mutex_unlock(&s->c->small);
-    int ret = s->c->env->txn_checkpoint(s->c->env, any ? 0 : 1024, 0, 0);
+    int ret =
+        FAULT_CODE("directory.checkpoint.begun", s->c->env->txn_checkpoint(s->c->env, any ? 0 : 1024, 0, 0));
+    FAULT_STEP("directory.checkpoint.done");
     if (ret != 0)
         log_event(LOG_ERROR, NULL, "directory.checkpoint.failed", F_STR("why", db_strerror(ret)));
     return ERR_OK;

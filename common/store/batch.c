@@ -5,6 +5,7 @@
  * flush (a failed one ends the process), a request in slices lets others pass between two of them, and a
  * request that comes again finds its first outcome. */
 #include "common/store/engine_int.h"
+#include "common/base/fault.h"
 #include <assert.h>
 #include <stdlib.h>
 #include <sys/statvfs.h>
@@ -108,9 +109,11 @@ static enum err_code try_once(struct batch *b, struct job *j, const struct op *o
         b->e->commits = true;
         atomic_store(&b->e->visible, b->number);
     }
+    FAULT_STEP("store.request.applied");
     code = tx_commit(&b->t);
     if (code == ERR_OK)
         keep_touched(b);
+    FAULT_STEP(j->more ? "store.slice.committed" : "store.request.committed");
     return code;
 }
 
@@ -230,8 +233,11 @@ static struct job *add_contents(struct batch *b, struct job *jobs)
         last = &j->next;
     }
     *last = NULL;
+    FAULT_STEP("store.batch.taken");
     failed = stream_flush(&b->e->small) != ERR_OK || failed;
+    FAULT_STEP("store.batch.written");
     stream_sync(&b->e->small);
+    FAULT_STEP("store.batch.synced");
     if (!failed)
         return keep;
     /* Which bytes of the batch reached the file is not known: none of its contents counts. */
@@ -290,6 +296,7 @@ static void run_lazy(struct batch *b)
             code = tx_commit(&b->t);
         else
             tx_abort(&b->t);
+        FAULT_STEP("store.lazy.committed");
     }
     if (code != ERR_OK) /* records stay for a day at most */
         log_event(LOG_WARN, NULL, "store.acknowledgements.lost", F_UINT("count", e->lazy_count));
@@ -359,9 +366,11 @@ static void flush_log(struct batch *b)
 {
     struct engine *e = b->e;
     if (e->commits) {
-        int ret = e->env->log_flush(e->env, NULL);
+        FAULT_STEP("store.batch.committed");
+        int ret = FAULT_CODE("store.log.flush", e->env->log_flush(e->env, NULL));
         if (ret != 0)
             engine_fatal(e, "flushing the log", db_strerror(ret));
+        FAULT_STEP("store.batch.flushed");
         atomic_fetch_add(&e->count.flushes, 1);
         e->commits = false;
     }

@@ -1,6 +1,7 @@
 /* Opening and closing the engine, and the queue in front of the writer. The lock on the folder comes first,
  * then recovery, then what a crash left half done, and only then the first request. */
 #include "common/store/engine_int.h"
+#include "common/base/fault.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -126,6 +127,7 @@ static enum err_code check_format(struct engine *e, struct err *why)
         return folder_failed(e, "format", why);
     if (faccessat(e->dir_fd, "db/store.db", F_OK, 0) == 0)
         return err_set(why, ERR_SYNTAX, NULL, "%s: databases without a format file", e->dir);
+    FAULT_STEP("store.format.none");
     fd = openat(e->dir_fd, "format.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
     bool ok = fd >= 0 && write(fd, format_text, strlen(format_text)) == (ssize_t)strlen(format_text) &&
               fsync(fd) == 0 && renameat(e->dir_fd, "format.new", e->dir_fd, "format") == 0 &&
@@ -248,6 +250,7 @@ enum err_code engine_open(const struct engine_options *o, struct engine **out, s
         code = segments_open(e, why);
     if (code == ERR_OK && done_resume(e) != ERR_OK)
         code = err_set(why, ERR_BUG, NULL, "%s: reading what was under way", e->dir);
+    FAULT_STEP("store.recovery.resumed");
     if (code == ERR_OK && e->env->log_flush(e->env, NULL) != 0)
         code = err_set(why, ERR_BUG, NULL, "%s: flushing the log", e->dir);
     if (code == ERR_OK) {

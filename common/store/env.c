@@ -3,6 +3,7 @@
  * need. The hard point is the bound on recovery time: checkpoints follow the distance in the log, not only
  * the clock. */
 #include "common/store/engine_int.h"
+#include "common/base/fault.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -114,6 +115,7 @@ enum err_code env_open(struct engine *e, struct err *why)
     enum err_code code = env_create(e, why);
     for (int t = 0; code == ERR_OK && t < T_COUNT; t++)
         code = open_table(e, (enum table)t, why);
+    FAULT_STEP("store.recovery.tables");
     if (code == ERR_OK && e->env->log_flush(e->env, NULL) != 0)
         code = err_set(why, ERR_BUG, NULL, "log_flush failed");
     return code;
@@ -141,7 +143,8 @@ uint64_t env_log_bytes(struct engine *e)
 
 void env_checkpoint(struct engine *e, bool force)
 {
-    int ret = e->env->txn_checkpoint(e->env, 0, 0, force ? DB_FORCE : 0);
+    int ret =
+        FAULT_CODE("store.checkpoint.begun", e->env->txn_checkpoint(e->env, 0, 0, force ? DB_FORCE : 0));
     if (ret == ENOSPC || ret == EDQUOT) {
         log_event(LOG_ALARM, NULL, "store.checkpoint.failed", F_STR("why", db_strerror(ret)));
         return; /* the log still has it all; the next one tries again */
@@ -149,9 +152,11 @@ void env_checkpoint(struct engine *e, bool force)
     if (ret != 0)
         engine_fatal(e, "checkpoint", db_strerror(ret));
     atomic_fetch_add(&e->count.checkpoints, 1);
+    FAULT_STEP("store.checkpoint.done");
     char **gone = NULL;
     ret = e->env->log_archive(e->env, &gone, DB_ARCH_REMOVE);
     free(gone);
+    FAULT_STEP("store.logs.removed");
     if (ret != 0)
         log_event(LOG_ERROR, NULL, "store.log.kept", F_STR("why", db_strerror(ret)));
 }

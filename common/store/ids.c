@@ -2,6 +2,7 @@
  * used. The record's transaction commits (in the log) before any that uses the block, so whatever became
  * durable of the users, the record did too. UIDVALIDITY comes from here, never from a clock. */
 #include "common/store/engine_int.h"
+#include "common/base/fault.h"
 
 static const uint64_t block[ID_KINDS] = {
     [ID_MAILBOX] = 64, [ID_UIDVALIDITY] = 64, [ID_CONTENT] = 4096, [ID_QUEUE] = 256};
@@ -40,6 +41,7 @@ static enum err_code reserve(struct engine *e, enum id_kind kind)
         code = tx_put(&t, T_STORE, SPAN(ids_key), span_of(v, sizeof v));
     if (code == ERR_OK)
         code = tx_commit(&t);
+    FAULT_STEP("store.ids.committed");
     if (code == ERR_OK)
         e->id_end[kind] += block[kind];
     tx_free(&t);

@@ -3,6 +3,7 @@
  * The hard point: content ids rise in the order of the bytes of one stream, so the last content of an open
  * segment is found by walking the content table back from its end, not by reading all of it. */
 #include "common/store/engine_int.h"
+#include "common/base/fault.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -106,6 +107,7 @@ static enum err_code seal(struct tx *t, struct open_segment *o)
         log_event(LOG_INFO, NULL, "store.segment.cut", F_UINT("segment", o->number),
                   F_UINT("bytes", (uint64_t)st.st_size - o->r.end));
     close(fd);
+    FAULT_STEP("store.recovery.cut");
     o->r.sealed = 1;
     put_be32(key, o->number);
     rec_segment_put(&o->r, v);
@@ -166,8 +168,10 @@ enum err_code segment_recover(struct engine *e, struct err *why)
         code = seal(&t, &open->v[i]);
     if (code == ERR_OK)
         code = remove_strays(&t);
+    FAULT_STEP("store.recovery.settled");
     if (code == ERR_OK)
         code = tx_commit(&t);
+    FAULT_STEP("store.recovery.committed");
     tx_free(&t);
     free(open);
     return code == ERR_OK ? ERR_OK : err_set(why, code, NULL, "settling the segments in %s", e->dir);

@@ -6,6 +6,7 @@
  * sealed, and a new one begins: bytes that were once referred to are never written over. A sync that fails
  * ends the process; it is never tried again. */
 #include "common/store/engine_int.h"
+#include "common/base/fault.h"
 #include "common/store/crc.h"
 #include <assert.h>
 #include <dirent.h>
@@ -28,7 +29,7 @@ static void file_name(uint32_t number, char out[32])
 static bool write_at(int fd, struct span s, uint64_t at)
 {
     while (s.n) {
-        ssize_t n = pwrite(fd, s.p, s.n, (off_t)at);
+        ssize_t n = FAULT("store.segment.write") ? -1 : pwrite(fd, s.p, s.n, (off_t)at);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
@@ -82,15 +83,19 @@ static enum err_code stream_open(struct stream *s)
     int fd = openat(e->segment_dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
     if (fd < 0)
         return write_failed(e, "making a segment");
+    FAULT_STEP("store.segment.made");
     if (!write_at(fd, span_of(head, sizeof head), 0)) {
         enum err_code code = write_failed(e, "heading a segment");
         close(fd);
         unlinkat(e->segment_dir_fd, name, 0);
         return code;
     }
+    FAULT_STEP("store.segment.headed");
     if (fdatasync(fd) != 0 || fsync(e->segment_dir_fd) != 0)
         engine_fatal(e, "syncing a new segment", strerror(errno));
+    FAULT_STEP("store.segment.named");
     enum err_code code = note_segment(e, number, &r);
+    FAULT_STEP("store.segment.recorded");
     if (code != ERR_OK) {
         close(fd);
         return code; /* not on record: the next start removes it */
@@ -111,8 +116,10 @@ static enum err_code stream_seal(struct stream *s)
     if (code != ERR_OK)
         return code;
     stream_sync(s);
+    FAULT_STEP("store.segment.full");
     const struct rec_segment r = {.sealed = 1, .large = s->large, .end = s->written};
     code = note_segment(s->e, s->number, &r);
+    FAULT_STEP("store.segment.sealed");
     if (code == ERR_OK) {
         close(s->fd);
         s->fd = -1;
@@ -207,7 +214,7 @@ void stream_sync(struct stream *s)
     if (!s->dirty)
         return;
     s->dirty = false;
-    if (fdatasync(s->fd) != 0)
+    if (FAULT("store.segment.sync") || fdatasync(s->fd) != 0)
         engine_fatal(s->e, "syncing contents", strerror(errno));
 }
 
@@ -290,6 +297,7 @@ enum err_code stream_add_large(struct stream *s, struct job *j, const struct wir
         code = copy_frames(s, j, w, table, (struct source){bytes, j->fd, 0});
     if (code == ERR_OK) {
         content_head(head, j, w);
+        FAULT_STEP("store.large.copied");
         if (!write_at(s->fd, span_of(head, sizeof head), s->written) ||
             !write_at(s->fd, buf_span(&j->frames), s->written + CONTENT_HEAD))
             code = write_failed(s->e, "writing a large content");
@@ -300,7 +308,9 @@ enum err_code stream_add_large(struct stream *s, struct job *j, const struct wir
         return code;
     }
     take_place(s, j, w);
+    FAULT_STEP("store.large.written");
     stream_sync(s);
+    FAULT_STEP("store.large.synced");
     return ERR_OK;
 }
 
@@ -348,7 +358,8 @@ enum err_code segment_read(struct engine *e, uint32_t number, uint64_t offset, c
         return ERR_BUG;
     }
     for (size_t got = 0; got < n && code == ERR_OK;) {
-        ssize_t r = pread(f->fd, out + got, n - got, (off_t)(offset + got));
+        ssize_t r =
+            FAULT("store.segment.read") ? -1 : pread(f->fd, out + got, n - got, (off_t)(offset + got));
         if (r < 0 && errno == EINTR)
             continue;
         if (r <= 0) {

@@ -5,6 +5,7 @@
  * until it is. A worker that asks faster than it is served is not read for a while; one that does not read is
  * dropped by ipc. */
 #include "common/store/server.h"
+#include "common/base/fault.h"
 #include "common/base/clock.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -203,9 +204,11 @@ static void on_news(void *arg)
     struct post *p = arg;
     struct server *s = p->s;
     s->durable = p->n->durable;
+    FAULT_STEP("store.answers.due");
     let_go(s);
     for (struct job *j = p->n->jobs; j; j = j->next)
         finish_job(s, j);
+    FAULT_STEP("store.answers.given");
     tell_news(s, p->n);
     news_free(&p->n);
     free(p);

@@ -3,6 +3,7 @@
  * and everything that leaves doubt about what is on the disk ends the process without an answer, so that
  * recovery decides. Values go through the caller's memory (the handles are DB_THREAD). */
 #include "common/store/engine_int.h"
+#include "common/base/fault.h"
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -164,7 +165,7 @@ enum err_code tx_put(struct tx *t, enum table table, struct span key, struct spa
     DBT k = dbt_in(key), v = dbt_in(value);
     DB *db = t->e->db[table];
     t->writes++;
-    return db_code(t->e, "put", db->put(db, t->t, &k, &v, 0));
+    return db_code(t->e, "put", FAULT_CODE("store.database.put", db->put(db, t->t, &k, &v, 0)));
 }
 
 enum err_code tx_put_new(struct tx *t, enum table table, struct span key, struct span value)
