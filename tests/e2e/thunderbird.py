@@ -50,7 +50,11 @@ class Item(ctypes.Structure):
 
 def remember_password(profile, host, user, password):
     """Put the login into the profile's password store, as Thunderbird keeps it."""
-    lib = '/usr/lib/thunderbird/libnss3.so'
+    own = '/usr/lib/thunderbird/'  # its libnss3 wants its own companions, not the system's older ones
+    for companion in ('libnspr4', 'libplc4', 'libplds4', 'libnssutil3'):
+        if os.path.exists(own + companion + '.so'):
+            ctypes.CDLL(own + companion + '.so', ctypes.RTLD_GLOBAL)
+    lib = own + 'libnss3.so'
     nss = ctypes.CDLL(lib if os.path.exists(lib) else ctypes.util.find_library('nss3'))
     nss.PK11_GetInternalKeySlot.restype = ctypes.c_void_p
     assert nss.NSS_InitReadWrite(('sql:' + profile).encode()) == 0
