@@ -28,3 +28,15 @@ tests_bench_bench_net_LDADD = common/libnet.a common/libbase.a $(NET_LIBS) $(SOD
 EXTRA_DIST += tests/lib/province.py tests/e2e/conftest.py tests/e2e/test_main_job.py tests/e2e/test_separation.py \
 	tests/e2e/mail.mjs conf/sample/start-slapd.sh tests/e2e/test_ldap.py \
 	tests/e2e/test_ldap_suite.py tests/lib/fake_ldap.py tests/lib/slapd.py
+
+# The suite beside Postfix and Dovecot: make bench [BENCH="smtp append"] [BENCHFLAGS=--quick]
+EXTRA_DIST += tests/bench/run tests/bench/servers.py tests/bench/work_mail.py tests/bench/work_box.py tests/bench/work_scale.py
+BENCH_TOOLS = tests/bench/load_smtp tests/bench/load_imap
+check_PROGRAMS += $(BENCH_TOOLS)
+tests_bench_load_smtp_SOURCES = tests/bench/load_smtp.c tests/bench/load.c tests/bench/load.h
+tests_bench_load_imap_SOURCES = tests/bench/load_imap.c tests/bench/load.c tests/bench/load.h
+BENCH =
+BENCHFLAGS =
+bench: all $(BENCH_TOOLS)
+	top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' $(top_srcdir)/tests/bench/run $(BENCHFLAGS) $(BENCH)
+.PHONY: bench

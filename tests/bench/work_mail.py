@@ -1,0 +1,90 @@
+"""Mail on its way in: SMTP, LMTP, circulars, APPEND, and a restart in the middle of it."""
+import json
+import os
+import subprocess
+import threading
+import time
+
+from servers import DOMAIN, PASSWORD, Ours, address, cpu_seconds
+
+WORKS = {}
+
+
+def work(f):
+    WORKS[f.__name__] = f
+    return f
+
+
+def tool(bench, name, *words, stdin=None, timeout=1200):
+    r = subprocess.run([os.path.join(bench.tools, name), *map(str, words)], input=stdin, capture_output=True, text=True, timeout=timeout)
+    if r.returncode != 0:
+        raise RuntimeError('%s %s: %s' % (name, ' '.join(map(str, words)), r.stderr.strip()))
+    return r.stdout
+
+
+def settle(side, seconds=300):
+    end = time.monotonic() + seconds
+    while not side.settled():
+        if time.monotonic() > end:
+            raise RuntimeError('the queue does not empty')
+        time.sleep(0.005)
+
+
+def smtp_run(bench, side, name, messages, *words, port=None, rcpts=1):
+    """Until the last message is in its last mailbox."""
+    bench.first += messages * rcpts
+    cpu, begin = cpu_seconds(side.roots()), time.monotonic()
+    got = json.loads(tool(bench, 'load_smtp', '--messages', messages, '--first', bench.first, '--people', side.people, '--rcpts', rcpts, *words,
+                          port or side.smtp))
+    settle(side)
+    seconds, cpu = time.monotonic() - begin, cpu_seconds(side.roots()) - cpu
+    bench.put(side, name, 'a second', got['messages'] * rcpts / seconds, 1e3 * cpu / got['messages'] / rcpts, 'high')
+
+
+@work
+def smtp(bench):
+    """SMTP to mailbox: 10 KB; 1, 20 and 100 sessions; one recipient, and 50"""
+    with bench.sides(500) as sides:
+        for side in sides:  # mailboxes are made
+            tool(bench, 'load_smtp', '--people', 500, '--rcpts', 50, '--messages', 10, side.smtp)
+            settle(side)
+        for _ in range(bench.rounds):
+            for sessions, few, many in ((1, 300, 3000), (20, 1000, 15000), (100, 1500, 20000)):
+                for side in sides:
+                    n = bench.scaled(many if isinstance(side, Ours) else few, 100)
+                    smtp_run(bench, side, 'SMTP to mailbox, %d sessions' % sessions, n, '--sessions', sessions)
+            for side in sides:
+                smtp_run(bench, side, 'SMTP to mailbox, 20 sessions, each message connects', bench.scaled(5000 if isinstance(side, Ours) else 500),
+                         '--sessions', 20, '--each-connects')
+            for side in sides:
+                smtp_run(bench, side, 'SMTP, 50 recipients, 20 sessions (per recipient)', bench.scaled(1000 if isinstance(side, Ours) else 100),
+                         '--sessions', 20, rcpts=50)
+
+
+@work
+def lmtp(bench):
+    """LMTP to mailbox: 10 KB; 1, 20 and 100 sessions"""
+    with bench.sides(500) as sides:
+        for side in sides:
+            tool(bench, 'load_smtp', '--lmtp', '--people', 500, '--rcpts', 50, '--messages', 10, side.lmtp)
+        for _ in range(bench.rounds):
+            for sessions, few, many in ((1, 300, 3000), (20, 1500, 15000), (100, 1500, 15000)):
+                for side in sides:
+                    n = bench.scaled(many if isinstance(side, Ours) else few, 100)
+                    smtp_run(bench, side, 'LMTP to mailbox, %d sessions' % sessions, n, '--lmtp', '--sessions', sessions, port=side.lmtp)
+
+
+@work
+def append(bench):
+    """IMAP APPEND: 10 KB; 1 and 20 sessions, each into its own INBOX"""
+    with bench.sides(500) as sides:
+        for _ in range(bench.rounds):
+            for sessions, few, many in ((1, 500, 3000), (20, 1500, 15000)):
+                for side in sides:
+                    n = bench.scaled(many if isinstance(side, Ours) else few, 100)
+                    words = ('append', '--sessions', sessions, '--size', 10240)
+                    tool(bench, 'load_imap', *words, '--messages', sessions, side.imap)  # logins, mailboxes
+                    cpu = cpu_seconds(side.roots())
+                    got = json.loads(tool(bench, 'load_imap', *words, '--messages', n, side.imap))
+                    cpu = cpu_seconds(side.roots()) - cpu
+                    bench.put(side, 'APPEND, %d sessions' % sessions, 'a second', n / got['seconds'], 1e3 * cpu / n, 'high')
