@@ -600,3 +600,11 @@ void directory_admin_status(struct directory *d, struct ticket *t, directory_tex
     struct question *q = question_new(d, DIRW_STATUS, t, on_text, CB(cb));
     ask(q, true);
 }
+
+void directory_admin_grant(struct directory *d, const struct uuid *account, const char *protocol,
+                           bool over_quota, struct ticket *t, directory_text_cb *cb)
+{
+    struct question *q = question_new(d, DIRW_GRANT, t, on_text, CB(cb));
+    ask(q, dirw_put_id(&q->body, account) && buf_add_u8(&q->body, over_quota) &&
+               dirw_put_text(&q->body, span_str(protocol)));
+}

@@ -119,6 +119,11 @@ void directory_admin_sync(struct directory *d, bool force, struct ticket *t, dir
 /* Put an LDIF file in the place of the source file (source ldif): checked whole first; faults come as text
  * with line numbers and ERR_SYNTAX. */
 void directory_admin_import(struct directory *d, int fd, bool force, struct ticket *t, directory_text_cb *cb);
+/* A grant for store_login of any account, for a tool that moves whole mailboxes: protocol is "import" or
+ * "export", directoryd writes it into its log. over_quota: the account's limit does not hold. text: the
+ * sealed grant. ERR_MISSING; ERR_DENIED: not an account, or another protocol. */
+void directory_admin_grant(struct directory *d, const struct uuid *account, const char *protocol,
+                           bool over_quota, struct ticket *t, directory_text_cb *cb);
 /* "key=value" lines: source, complete, last contact, age, accounts, groups, units, failures ... */
 void directory_admin_status(struct directory *d, struct ticket *t, directory_text_cb *cb);
 

@@ -4,6 +4,7 @@
  * mailbox. */
 #include "common/directory/server.h"
 #include "common/base/clock.h"
+#include "common/base/grant.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -325,5 +326,41 @@ bool serve_status(struct request *r)
               refresh_status(s, &b);
     reply(r->conn, r->type, r->seq, ok ? ERR_OK : ERR_LIMIT, buf_span(&b));
     buf_free(&b);
+    return true;
+}
+
+/* -- grants -- */
+
+/* What an administrator may have a grant for: tools that move whole mailboxes. Never "imap" or "web": such a
+ * session would pass for the person's own. */
+static bool is_tool(struct span protocol)
+{
+    return span_eq(protocol, SPAN("import")) || span_eq(protocol, SPAN("export"));
+}
+
+bool serve_grant(struct request *r)
+{
+    struct server *s = r->conn->s;
+    struct uuid id = dirw_id(&r->in);
+    bool over_quota = read_u8(&r->in);
+    struct span protocol = dirw_text(&r->in);
+    if (!dirw_whole(&r->in))
+        return false;
+    const struct people_entry *e = s->view ? people_by_id(s->view->people, &id) : NULL;
+    if (!e || e->kind == PEOPLE_GROUP || !is_tool(protocol)) {
+        enum err_code absent = server_knows(s) ? ERR_MISSING : ERR_RETRY;
+        reply(r->conn, r->type, r->seq, e ? ERR_DENIED : absent, SPAN_NONE);
+        return true;
+    }
+    char name[16];
+    struct buf b;
+    snprintf(name, sizeof name, "%.*s", SPAN_ARG(protocol));
+    buf_init(&b, GRANT_LIMIT);
+    bool ok = server_grant(s, e, name, "mailadm", over_quota, &b);
+    reply(r->conn, r->type, r->seq, ok ? ERR_OK : ERR_LIMIT, ok ? buf_span(&b) : SPAN_NONE);
+    buf_free(&b);
+    log_event(LOG_INFO, NULL, "directory.grant.made", F_STR("protocol", name), F_SPAN("address", e->address),
+              F_UINT("over_quota", over_quota), F_UINT("peer_uid", ipc_peer_uid(r->conn->ipc)),
+              F_INT("peer_pid", ipc_peer_pid(r->conn->ipc)));
     return true;
 }

@@ -154,30 +154,39 @@ static struct exchange *exchange_find(struct conn *c, uint32_t id)
 
 /* -- grants -- */
 
-static bool put_grant(struct server *s, const struct exchange *x, const struct people_entry *e,
-                      struct buf *out)
+bool server_grant(struct server *s, const struct people_entry *e, const char *protocol, const char *peer,
+                  bool over_quota, struct buf *out)
 {
     const struct conf *c = daemon_conf(s->d);
     const struct people_entry *group[GRANT_GROUPS];
     struct grant *g = xcalloc(1, sizeof *g);
-    struct buf sealed;
     int64_t now = clock_wall_us();
     s->serial = (uint64_t)now > s->serial ? (uint64_t)now : s->serial + 1;
     g->account = e->id;
     g->serial = s->serial;
     g->issued_us = now;
     g->expires_us = now + (int64_t)c->grant_lifetime * 1000;
-    snprintf(g->protocol, sizeof g->protocol, "%s", strcmp(x->facts.peer, "unix") == 0 ? "web" : "imap");
-    snprintf(g->peer, sizeof g->peer, "%s", x->facts.peer);
+    snprintf(g->protocol, sizeof g->protocol, "%s", protocol);
+    snprintf(g->peer, sizeof g->peer, "%s", peer);
     snprintf(g->address, sizeof g->address, "%.*s", SPAN_ARG(span_first(e->address, sizeof g->address - 1)));
-    g->quota_bytes = e->quota_bytes ? e->quota_bytes : c->quota_default;
+    g->quota_bytes = over_quota ? 0 : e->quota_bytes ? e->quota_bytes : c->quota_default;
     g->group_count = (uint16_t)people_groups(s->view->people, e, group, GRANT_GROUPS);
     for (size_t i = 0; i < g->group_count; i++)
         g->groups[i] = group[i]->id;
-    buf_init(&sealed, GRANT_LIMIT);
-    bool ok = grant_seal(g, s->key, &sealed) && dirw_put_text(out, buf_span(&sealed));
-    buf_free(&sealed);
+    bool ok = grant_seal(g, s->key, out);
     free(g);
+    return ok;
+}
+
+static bool put_grant(struct server *s, const struct exchange *x, const struct people_entry *e,
+                      struct buf *out)
+{
+    struct buf sealed;
+    buf_init(&sealed, GRANT_LIMIT);
+    const char *protocol = strcmp(x->facts.peer, "unix") == 0 ? "web" : "imap";
+    bool ok =
+        server_grant(s, e, protocol, x->facts.peer, false, &sealed) && dirw_put_text(out, buf_span(&sealed));
+    buf_free(&sealed);
     return ok;
 }
 

@@ -65,6 +65,7 @@ static const struct row {
     {DIRW_SYNC, ROLE_ADMIN, false, serve_sync},
     {DIRW_IMPORT, ROLE_ADMIN, true, serve_import},
     {DIRW_STATUS, ROLE_ADMIN, false, serve_status},
+    {DIRW_GRANT, ROLE_ADMIN, false, serve_grant},
 };
 
 static const struct row *row_of(uint16_t type)

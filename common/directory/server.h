@@ -90,12 +90,15 @@ typedef bool serve_fn(struct request *r);
 serve_fn serve_lookup, serve_account, serve_members, serve_may_send;
 serve_fn serve_auth, serve_auth_step, serve_auth_cancel;
 serve_fn serve_user_login, serve_user_resume, serve_user_logout, serve_user_search;
-serve_fn serve_accounts, serve_show, serve_sync, serve_import, serve_status;
+serve_fn serve_accounts, serve_show, serve_sync, serve_import, serve_status, serve_grant;
 
 void reply(struct conn *c, uint16_t type, uint64_t seq, enum err_code code, struct span body);
 void conn_hold(struct conn *c);
 void conn_release(struct conn *c);
 void exchanges_free(struct conn *c);
+/* Append a sealed grant for e. over_quota: without the account's limit. False: out is full. */
+bool server_grant(struct server *s, const struct people_entry *e, const char *protocol, const char *peer,
+                  bool over_quota, struct buf *out) __attribute__((warn_unused_result));
 bool put_entry(struct buf *b, struct server *s, const struct people_entry *e, bool may_post)
     __attribute__((warn_unused_result));
 

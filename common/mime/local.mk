@@ -9,7 +9,7 @@ common_libmime_a_SOURCES = \
 	common/mime/fold.h common/mime/fold.c \
 	common/mime/header.h common/mime/header_int.h common/mime/header.c common/mime/header_write.c \
 	common/mime/meta.h common/mime/meta_int.h common/mime/meta.c \
-	common/mime/param.c \
+	common/mime/mutf7.h common/mime/mutf7.c common/mime/param.c \
 	common/mime/parse.h common/mime/parse.c \
 	common/mime/part.h common/mime/part.c \
 	common/mime/summary.h common/mime/summary.c \

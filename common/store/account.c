@@ -129,8 +129,10 @@ static enum err_code touch(struct tx *t, struct job *j)
     enum err_code code = account_need(t, &j->account, true, &r);
     if (code != ERR_OK)
         return code;
-    r.last_login_us = clock_wall_us();
-    r.quota_bytes = j->quota_bytes;
+    if (j->body.n == 0) { /* else no person, see serve_session.c */
+        r.last_login_us = clock_wall_us();
+        r.quota_bytes = j->quota_bytes;
+    }
     return account_put(t, &j->account, &r);
 }
 

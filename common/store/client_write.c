@@ -165,7 +165,8 @@ void store_append(struct store_account *a, const struct store_append *m, struct 
     struct wire_append w = {.internal_s = m->internal_s,
                             .zone_min = m->zone_min,
                             .flags = m->flags,
-                            .keyword_count = (uint32_t)m->keyword_count};
+                            .keyword_count = (uint32_t)m->keyword_count,
+                            .once = m->once};
     struct pending *p = ask_of(a, WIRE_APPEND, 0, t, on_appended, CB(cb));
     memcpy(w.trace, m->trace.text, TRACE_TEXT);
     bool ok = buf_add(&p->body, &w, sizeof w) && wire_put_text(&p->body, m->mailbox);

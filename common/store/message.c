@@ -69,6 +69,13 @@ static enum err_code append_trace(struct tx *t, const struct job *j, const struc
     unsigned char place[REC_PLACE];
     if (!w->trace[0])
         return ERR_OK;
+    if (w->once) {
+        unsigned char key[KEY_TRACE];
+        key_trace(key, w->trace, 0);
+        enum err_code code = tx_get_buf(t, T_TRACE, span_of(key, sizeof key), &t->scratch);
+        if (code != ERR_MISSING)
+            return code == ERR_OK ? ERR_STATE : code;
+    }
     memcpy(place, b->r.account.b, KEY_UUID);
     put_be64(place + 16, b->id);
     put_be32(place + 24, uid);

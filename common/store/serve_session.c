@@ -98,6 +98,12 @@ static void refused(const struct request *r, const struct grant *g, const char *
     reply_code(r->conn, r->type, r->seq, ERR_DENIED);
 }
 
+/* Whether a person logs in, and not an administrator's tool (grant.h: directoryd gives those by name). */
+static bool is_person(const struct grant *g)
+{
+    return strcmp(g->protocol, "import") != 0 && strcmp(g->protocol, "export") != 0;
+}
+
 /* Nobody waits for it: last login and quota, for listings. */
 static void note_login(struct server *s, const struct grant *g, const struct account_state *a)
 {
@@ -132,11 +138,12 @@ bool serve_login(struct request *r)
     } else {
         session_new(r->conn, r->ask.session, g);
         if (a.complete) {
-            note_login(s, g, &a);
+            if (is_person(g))
+                note_login(s, g, &a);
             reply(r->conn, mark, WIRE_LOGIN | IPC_ANSWER, r->seq, ERR_OK, &none, false);
         } else {
             r->session = session_find(r->conn, r->ask.session);
-            r->body = SPAN_NONE;
+            r->body = is_person(g) ? SPAN_NONE : SPAN("tool");
             submit_write(r, WIRE_LOGIN);
         }
     }

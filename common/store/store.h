@@ -254,6 +254,8 @@ struct store_append {
     int64_t internal_s;
     int16_t zone_min;
     struct trace_id trace;
+    bool once; /* ERR_STATE when a message was ever stored under this trace: for import, where the trace is
+                  the name of the source's message, so that it comes in once however often it is sent */
 };
 struct store_appended {
     uint64_t mailbox;

@@ -191,7 +191,7 @@ struct wire_append { /* text mailbox, keyword texts, content */
     char trace[TRACE_TEXT + 3];
     int32_t zone_min;
     uint32_t flags, keyword_count;
-    uint32_t pad;
+    uint32_t once; /* refused when the trace is there */
 };
 struct wire_appended {
     uint64_t mailbox;

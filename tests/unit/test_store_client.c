@@ -248,6 +248,18 @@ static enum err_code append(struct store_account *a, const char *box, struct spa
     return code;
 }
 
+static enum err_code append_once(struct store_account *a, const char *box, const struct trace_id *trace)
+{
+    struct ticket *t = begin();
+    struct content *c = env_content(SPAN("once\r\n"), SPAN("m"));
+    const struct store_append m = {
+        .mailbox = span_str(box), .content = c, .internal_s = 1, .trace = *trace, .once = true};
+    store_append(a, &m, t, on_appended);
+    enum err_code code = finish(t);
+    content_free(&c);
+    return code;
+}
+
 static enum err_code rows(struct store_account *a, uint64_t box)
 {
     struct ticket *t = begin();
@@ -399,6 +411,33 @@ static void test_large_message(void **state)
     assert_true(span_eq(buf_span(&got.bytes), span_of(text.p + FRAME_RAW - 3, 10)));
     buf_free(&text);
     buf_free(&back);
+    store_logout(&a);
+}
+
+/* A message that an import names comes in once, also when it has been expunged meanwhile. */
+static void test_append_once(void **state)
+{
+    (void)state;
+    struct store_account *a = env_login(&env, session, 50, NULL);
+    const struct trace_id first = trace_new(), second = trace_new();
+    const uint32_t one = 1;
+    assert_int_equal(append_once(a, "INBOX", &first), ERR_OK);
+    assert_int_equal(got.uid, 1);
+    assert_int_equal(append_once(a, "INBOX", &first), ERR_STATE);
+    assert_int_equal(append_once(a, "Archive", &first), ERR_STATE);
+    uint64_t id = box_id(a, "INBOX");
+    assert_int_equal(flags(a, id, &one, 1, STORE_FLAGS_ADD, STORE_DELETED), ERR_OK);
+    struct ticket *t = begin();
+    store_expunge(a, id, NULL, 0, t, on_expunged);
+    assert_int_equal(finish(t), ERR_OK);
+    assert_int_equal(append_once(a, "INBOX", &first), ERR_STATE);
+    /* refused, it took no UID and no storage */
+    assert_int_equal(append_once(a, "INBOX", &second), ERR_OK);
+    assert_int_equal(got.uid, 2);
+    struct store_mailbox box;
+    env_status(&env, a, "INBOX", &box);
+    assert_int_equal(box.messages, 1);
+    assert_int_equal(box.bytes, 6);
     store_logout(&a);
 }
 
@@ -805,6 +844,7 @@ int main(void)
         cmocka_unit_test(test_deliver_and_read),
         cmocka_unit_test(test_claim_recent),
         cmocka_unit_test(test_large_message),
+        cmocka_unit_test(test_append_once),
         cmocka_unit_test(test_flags),
         cmocka_unit_test(test_copy_move),
         cmocka_unit_test(test_names),
