@@ -19,10 +19,9 @@ struct intake {
     bool over, no_room;
 };
 
-/* Bytes of the message as it will be stored. */
-static void keep(void *arg, struct span s)
+/* Bytes of the message as it will be stored; ours: the client did not send them. */
+static void keep_as(struct intake *i, struct span s, bool ours)
 {
-    struct intake *i = arg;
     if (i->over || i->no_room)
         return;
     if (s.n > i->rules.limit - i->size) {
@@ -30,10 +29,15 @@ static void keep(void *arg, struct span s)
         return;
     }
     i->size += s.n;
-    if (content_add(i->content, s) != ERR_OK)
+    if ((ours ? content_add_ours(i->content, s) : content_add(i->content, s)) != ERR_OK)
         i->no_room = true;
     else
         mime_parser_feed(i->parser, s);
+}
+
+static void keep(void *arg, struct span s)
+{
+    keep_as(arg, s, false);
 }
 
 static void decoded(void *arg, struct span s)
@@ -52,7 +56,7 @@ static void add_missing(void *arg)
         return;
     if (i->head.from_count == 0 && i->rules.sender.n) {
         snprintf(line, sizeof line, "From: <%.*s>\r\n", SPAN_ARG(i->rules.sender));
-        keep(i, span_str(line));
+        keep_as(i, span_str(line), true);
     }
     if (!i->head.has_date) {
         time_t now = (time_t)clock_wall_s();
@@ -60,11 +64,11 @@ static void add_missing(void *arg)
         localtime_r(&now, &tm);
         date_format((int64_t)now, (int)(tm.tm_gmtoff / 60), date, sizeof date);
         snprintf(line, sizeof line, "Date: %s\r\n", date);
-        keep(i, span_str(line));
+        keep_as(i, span_str(line), true);
     }
     if (!i->head.has_message_id) {
         snprintf(line, sizeof line, "Message-ID: <%s@%s>\r\n", i->rules.trace->text, i->rules.hostname);
-        keep(i, span_str(line));
+        keep_as(i, span_str(line), true);
     }
 }
 

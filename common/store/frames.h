@@ -18,6 +18,9 @@ void content_free(struct content **c);
 /* The next bytes of the message. ERR_LIMIT: the worker's budget for large messages in transit is used up
  * (CONTENT_BUDGET bytes over all contents of the process): answer 452 4.3.1. */
 CHECK_RESULT enum err_code content_add(struct content *c, struct span bytes);
+/* The same for bytes that the client did not send, such as a Date that it left out: they do not count for
+ * content_hash, so that the same submission is known when it comes again. */
+CHECK_RESULT enum err_code content_add_ours(struct content *c, struct span bytes);
 /* Trace fields that stand before all that was or will be added: a frame of its own, once, at any time before
  * content_finish. */
 CHECK_RESULT enum err_code content_prefix(struct content *c, struct span fields);
@@ -26,7 +29,7 @@ CHECK_RESULT enum err_code content_prefix(struct content *c, struct span fields)
 CHECK_RESULT enum err_code content_finish(struct content *c, struct span meta);
 uint64_t content_size(const struct content *c);        /* raw bytes, prefix included */
 uint64_t content_packed_size(const struct content *c); /* bytes of all frames */
-/* SHA-256 of the bytes added (without the prefix): the key that finds a repeated submission. */
+/* SHA-256 of the bytes added with content_add: the key that finds a repeated submission. */
 void content_hash(const struct content *c, unsigned char out[32]);
 struct content *content_hold(struct content *c);
 /* Raw bytes again, for a policy step or a local copy: appends to out. */

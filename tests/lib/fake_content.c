@@ -46,6 +46,11 @@ enum err_code content_add(struct content *c, struct span bytes)
     return buf_add_span(&c->bytes, bytes) ? ERR_OK : ERR_LIMIT;
 }
 
+enum err_code content_add_ours(struct content *c, struct span bytes)
+{
+    return content_add(c, bytes);
+}
+
 enum err_code content_prefix(struct content *c, struct span fields)
 {
     assert(!c->finished && !c->prefixed);

@@ -72,7 +72,8 @@ def make_users():
 
 class Province:
     def __init__(self, options='', web=False, ldif=None, directory='directory_source = ldif\ndirectory_ldif = directory/people.ldif\n', workers=2,
-                 domain='gialai.example'):
+                 domain='gialai.example', programs=None):
+        self.programs = programs  # a folder with the daemons; None: those of the build
         self.state = tempfile.mkdtemp(prefix='province-')
         os.chmod(self.state, 0o755)
         self.own_users = make_users()
@@ -130,7 +131,7 @@ class Province:
         return path
 
     def start(self):
-        words = ['supervise', '--detach']
+        words = ['supervise', '--detach'] + (['--programs', self.programs] if self.programs else [])
         if self.web:
             words += ['--also', 'web', "exec lighttpd -D -f '%s'" % self.web_conf()]
         env = dict(os.environ, PATH=os.environ.get('PATH', '') + ':/usr/sbin')

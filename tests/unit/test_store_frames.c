@@ -65,6 +65,24 @@ static void one(size_t n, size_t piece, bool packs, bool prefix_late, struct spa
     buf_free(&back);
 }
 
+/* A submission without a Date gets another one each time that it comes: it is the same message. */
+static void test_own_bytes(void **state)
+{
+    unsigned char hash[2][32];
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct content *c = content_new();
+        assert_int_equal(content_add(c, SPAN("Subject: x\r\n")), ERR_OK);
+        assert_int_equal(content_add_ours(c, i ? SPAN("Date: 2\r\n") : SPAN("Date: 1\r\n")), ERR_OK);
+        assert_int_equal(content_add(c, SPAN("\r\nbody\r\n")), ERR_OK);
+        assert_int_equal(content_finish(c, SPAN("meta")), ERR_OK);
+        assert_int_equal(content_size(c), 29);
+        content_hash(c, hash[i]);
+        content_free(&c);
+    }
+    assert_memory_equal(hash[0], hash[1], 32);
+}
+
 static void test_round_trip(void **state)
 {
     (void)state;
@@ -126,7 +144,7 @@ static void test_budget(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip), cmocka_unit_test(test_bad_frames),
-                                       cmocka_unit_test(test_budget)};
+                                       cmocka_unit_test(test_budget), cmocka_unit_test(test_own_bytes)};
     crypto_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
