@@ -5,7 +5,7 @@
 
 static void put_mechs(struct imap *s)
 {
-    struct span mechs = span_str(directory_mechs(s->directory, s->secure));
+    struct span mechs = span_str(directory_mechs(s->directory, s->secure, s->has_tls && s->tls.has_exporter));
     bool plain = false;
     while (mechs.n) {
         struct span m = span_cut(&mechs, ' ');

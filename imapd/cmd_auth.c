@@ -107,7 +107,7 @@ static void on_store_login(void *session, enum err_code code, struct store_accou
 
 static bool offered(struct imap *s, struct span mech)
 {
-    struct span all = span_str(directory_mechs(s->directory, s->secure));
+    struct span all = span_str(directory_mechs(s->directory, s->secure, s->has_tls && s->tls.has_exporter));
     while (all.n)
         if (span_caseeq(span_cut(&all, ' '), mech))
             return true;

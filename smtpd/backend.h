@@ -18,7 +18,7 @@ struct backend {
                     struct ticket *t, directory_members_cb *cb);
     void (*may_send)(void *arg, const struct uuid *account, struct span address, struct ticket *t,
                      directory_code_cb *cb);
-    const char *(*mechs)(void *arg, bool secure);
+    const char *(*mechs)(void *arg, bool secure, bool bound);
     struct dir_auth *(*auth)(void *arg, struct span mech, const struct dir_facts *facts, struct span initial,
                              struct ticket *t, directory_auth_cb *cb);
     void (*auth_step)(struct dir_auth *a, struct span response);

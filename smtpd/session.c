@@ -84,10 +84,10 @@ static void b_may_send(void *arg, const struct uuid *account, struct span addres
     directory_may_send(a->directory, account, address, t, cb);
 }
 
-static const char *b_mechs(void *arg, bool secure)
+static const char *b_mechs(void *arg, bool secure, bool bound)
 {
     struct sessions *a = arg;
-    return directory_mechs(a->directory, secure);
+    return directory_mechs(a->directory, secure, bound);
 }
 
 static struct dir_auth *b_auth(void *arg, struct span mech, const struct dir_facts *facts,

@@ -125,7 +125,7 @@ static int objection(const struct smtp_core *p, struct span mech, const char **e
         return *text = "You are logged in already", 503;
     if (!core_secure(p) && !p->conf->auth_plaintext_without_tls)
         return *enhanced = "5.7.11", *text = "Encryption is required, STARTTLS comes first", 538;
-    const char *mechs = p->b->mechs(p->b->arg, core_secure(p));
+    const char *mechs = p->b->mechs(p->b->arg, core_secure(p), p->tls.binding.n > 0);
     if (!*mechs)
         return *enhanced = "4.7.0", *text = "Cannot check logins now, try again later", 454;
     if (!offered(mechs, mech))

@@ -41,7 +41,7 @@ enum step on_ehlo(struct smtp_core *p, struct span arg, struct buf *out)
         return reply(p, out, 501, "5.5.4", "One domain or address literal is expected");
     const char *mechs = "";
     if (p->setup.kind != SMTP_LMTP && !p->login.in && (core_secure(p) || p->conf->auth_plaintext_without_tls))
-        mechs = p->b->mechs(p->b->arg, core_secure(p));
+        mechs = p->b->mechs(p->b->arg, core_secure(p), p->tls.binding.n > 0);
     bool ok = buf_addf(out, "250-%s\r\n250-PIPELINING\r\n250-SIZE %" PRIu64 "\r\n250-8BITMIME\r\n",
                        p->conf->hostname, p->conf->message_size_limit) &&
               buf_add_str(out, "250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n");

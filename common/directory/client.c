@@ -55,7 +55,7 @@ struct directory {
     uint32_t next_auth;
     struct question *by_seq, *list;
     struct dir_auth *auths;
-    char secure[MECHS], plain[MECHS];
+    char secure[MECHS], plain[MECHS], bound[MECHS];
     struct loop_timer *tick;
     struct arena *arena;
 };
@@ -206,7 +206,7 @@ static void on_down(void *arg)
     struct question *q;
     struct dir_auth *a;
     d->connected = d->up = false;
-    d->secure[0] = d->plain[0] = '\0';
+    d->secure[0] = d->plain[0] = d->bound[0] = '\0';
     d->down_ms = clock_mono_ms();
     DL_FOREACH(d->auths, a)
     a->lost = a->lost || a->begun;
@@ -235,15 +235,18 @@ static void on_tick(void *arg)
 static bool take_mechs(struct directory *d, struct span body)
 {
     struct reader r = reader_of(body);
-    struct span secure = dirw_text(&r), plain = dirw_text(&r);
-    if (!dirw_whole(&r) || secure.n >= MECHS || plain.n >= MECHS)
+    struct span secure = dirw_text(&r), plain = dirw_text(&r), bound = dirw_text(&r);
+    if (!dirw_whole(&r) || secure.n >= MECHS || plain.n >= MECHS || bound.n >= MECHS)
         return false;
     memset(d->secure, 0, MECHS);
     memset(d->plain, 0, MECHS);
+    memset(d->bound, 0, MECHS);
     if (secure.n)
         memcpy(d->secure, secure.p, secure.n);
     if (plain.n)
         memcpy(d->plain, plain.p, plain.n);
+    if (bound.n)
+        memcpy(d->bound, bound.p, bound.n);
     d->up = true;
     return true;
 }
@@ -445,9 +448,9 @@ void directory_may_send(struct directory *d, const struct uuid *account, struct 
 
 /* -- logins -- */
 
-const char *directory_mechs(struct directory *d, bool secure)
+const char *directory_mechs(struct directory *d, bool secure, bool bound)
 {
-    return secure ? d->secure : d->plain;
+    return !secure ? d->plain : bound ? d->bound : d->secure;
 }
 
 static bool on_auth(struct question *q, enum err_code code, struct span body, bool *broken)

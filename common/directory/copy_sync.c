@@ -251,6 +251,15 @@ static bool same_values(const struct ldif_record *x, const struct ldif_record *y
     }
 }
 
+static bool new_password(const struct ldif_record *old, const struct ldif_record *now)
+{
+    static const char *const signs[] = {"userPassword", "authPassword", "pwdChangedTime", "pwdLastSet"};
+    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
+        if (!same_values(old, now, signs[i]))
+            return true;
+    return false;
+}
+
 static bool note_account(struct copy_sync *s, const struct uuid *id, bool revoked)
 {
     struct copy_account a;
@@ -283,8 +292,7 @@ static bool was_changed(struct merge *m, const struct item *it, const struct ldi
         return true;
     if (is_account(old) && !is_account(&now))
         s->changes.accounts_removed++;
-    bool revoked = may_login(old) && (!may_login(&now) || !same_values(old, &now, "userPassword") ||
-                                      !same_values(old, &now, "authPassword"));
+    bool revoked = may_login(old) && (!may_login(&now) || new_password(old, &now));
     return note_account(s, &it->id, revoked);
 }
 

@@ -78,9 +78,9 @@ struct dir_facts {
     struct span channel_binding; /* tls-exporter, or empty */
 };
 /* Mechanisms to offer, blank-separated ("PLAIN LOGIN SCRAM-SHA-256 OAUTHBEARER"), "" while directoryd is
- * away; PLAIN and LOGIN only on secure connections (unless the configuration says otherwise). Borrowed until
- * the next call. */
-const char *directory_mechs(struct directory *d, bool secure);
+ * away; PLAIN and LOGIN only on secure connections (unless the configuration says otherwise). bound: there is
+ * a channel binding to give with the facts. Borrowed until the next call. */
+const char *directory_mechs(struct directory *d, bool secure, bool bound);
 
 struct dir_auth; /* one exchange */
 struct dir_login {

@@ -3,7 +3,7 @@ common_libdirectory_a_SOURCES = common/directory/directory.h common/directory/us
 	common/directory/ldif.h common/directory/ldif.c \
 	common/directory/dn.h common/directory/dn.c \
 	common/directory/people.h common/directory/people.c common/directory/units.h common/directory/units.c \
-	common/directory/password.h common/directory/password.c \
+	common/directory/password.h common/directory/password.c common/directory/scram.h common/directory/scram.c \
 	common/directory/source.h common/directory/source_int.h common/directory/source.c common/directory/source_ldif.c \
 	common/directory/logins.h common/directory/wire.h common/directory/client.c common/directory/user.c
 # A program that links it also needs common/libmime.a, common/libbase.a and the libraries of DIRECTORY_TEST_LIBS.
@@ -15,9 +15,11 @@ common_directory_directoryd_SOURCES = common/directory/directoryd.c common/direc
 	common/directory/copy.h common/directory/copy_int.h common/directory/copy.c common/directory/copy_sync.c \
 	common/directory/view.c common/directory/book.c common/directory/refresh.c common/directory/outbox.c \
 	common/directory/serve_lookup.c common/directory/serve_auth.c common/directory/serve_admin.c \
-	common/directory/logins_simple.c
+	common/directory/logins.h common/directory/logins_int.h common/directory/logins.c common/directory/logins_check.c \
+	common/directory/helpers.h common/directory/helpers.c \
+	common/directory/sasl_exchange.h common/directory/sasl_exchange.c
 common_directory_directoryd_LDADD = common/libdirectory.a common/libmime.a common/libnet.a common/libbase.a \
-	$(DB_LIBS) $(LDAP_LIBS) $(NET_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS) $(OPENSSL_LIBS) -lcrypt -lpthread
+	$(DB_LIBS) $(LDAP_LIBS) $(SASL_LIBS) $(NET_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS) $(OPENSSL_LIBS) -lcrypt -lpthread
 
 check_PROGRAMS += tests/fuzz/fuzz_ldif
 tests_fuzz_fuzz_ldif_SOURCES = tests/fuzz/fuzz_ldif.c $(FUZZ_MAIN)

@@ -1,6 +1,6 @@
-/* Logins: every SASL exchange of directoryd, without sockets. libsasl2 runs PLAIN, LOGIN and SCRAM-SHA-256;
- * OAUTHBEARER (RFC 7628) is written here. Slow work (hashes, LDAP binds) runs in helper threads; answers come
- * from the loop. Limits against guessing per peer and per account, without holding anybody else up. */
+/* Logins: every SASL exchange of directoryd, without sockets. libsasl2 runs PLAIN, LOGIN and SCRAM
+ * (sasl_exchange.h); OAUTHBEARER (RFC 7628) is written here. Slow work (hashes, LDAP binds) runs in helper
+ * threads; answers come from the loop. */
 #ifndef PROV_DIRECTORY_LOGINS_H
 #define PROV_DIRECTORY_LOGINS_H
 
@@ -8,6 +8,7 @@
 #include "common/base/conf.h"
 #include "common/base/err.h"
 #include "common/base/ids.h"
+#include "common/directory/scram.h"
 #include "common/net/loop.h"
 
 struct logins;
@@ -22,31 +23,52 @@ struct login_person {
     const struct span *scram; /* RFC 5803 authPassword values "SCRAM-SHA-256$ITER:SALT$STORED:SERVER" */
     size_t scram_count;
     bool no_login;
+    bool dated; /* the copy sees when the password changes, though it may not see the password */
+};
+
+/* What the people have, taken all together: which mechanisms can be offered, and what an unknown name must
+ * look like to be told from nobody's. */
+struct login_census {
+    size_t accounts; /* persons who may log in */
+    size_t able;     /* of them: with a value that a password can be checked against */
+    size_t keyed[SCRAM_HASHES];
+    bool readable;                     /* some keys are made from readable passwords */
+    uint32_t iterations[SCRAM_HASHES]; /* of keys in the directory; 0: there are none */
+    size_t salt_n[SCRAM_HASHES];
+    char sample[256]; /* a stored password: what a check costs */
 };
 
 /* What the logins ask of the rest of directoryd. */
 struct login_env {
-    /* Who logs in under this name (uid, address, alias; any case)? False: nobody. */
+    /* Who logs in under this name (uid, address, alias; any case)? False: nobody. From the loop. */
     bool (*find)(void *arg, struct span name, struct login_person *out);
     /* Check by bind, blocking, from a helper thread; NULL when the source has none. */
     enum err_code (*bind)(void *arg, struct span dn, struct span password, struct err *why);
-    /* Whose webmail token is it? ERR_OK, ERR_DENIED. */
+    /* Whose webmail token is it? ERR_OK, ERR_DENIED. From the loop. */
     enum err_code (*token)(void *arg, struct span token, struct uuid *out_account);
     bool (*find_id)(void *arg, const struct uuid *id, struct login_person *out);
     /* Salted verifiers of good logins, for an outage of LDAP: kept durably by the copy. Get answers false
-     * when there is none. at_us: when it was made. */
+     * when there is none. at_us: when it was made. From helper threads. */
     bool (*verifier_get)(void *arg, const struct uuid *id, struct buf *out, int64_t *at_us);
     void (*verifier_put)(void *arg, const struct uuid *id, struct span verifier, int64_t at_us);
+    void (*verifier_drop)(void *arg, const struct uuid *id);
     void *arg;
+    unsigned char key[32]; /* lasts over starts: salts of names without keys come from it */
 };
 
 CHECK_RESULT enum err_code logins_new(struct loop *l, const struct conf *c, const struct login_env *env,
                                       struct logins **out, struct err *why);
+/* No login may be left. */
 void logins_free(struct logins **l);
+/* Is a helper thread at work, which may still use what env lends? */
+bool logins_busy(const struct logins *l);
 /* The copy has changed: memory of successes of these people (or of all, id NULL) is dropped. */
 void logins_forget(struct logins *l, const struct uuid *id);
-/* Blank-separated mechanisms for a connection. any_scram: someone has SCRAM keys. */
-const char *logins_mechs(struct logins *l, bool secure, bool any_scram);
+/* The people as the copy now has them. True: the mechanisms to offer are others now. */
+bool logins_census(struct logins *l, const struct login_census *c);
+/* Blank-separated mechanisms for a connection. bound: it has a channel binding. Borrowed until the next
+ * census. */
+const char *logins_mechs(const struct logins *l, bool secure, bool bound);
 
 struct login_facts {
     char service[16], peer[64], tls_version[16];

@@ -9,6 +9,7 @@
 #include "common/directory/password.h"
 #include "common/base/buf.h"
 #include "common/base/crypto.h"
+#include "common/directory/scram.h"
 #include "common/mime/codec.h"
 #include <crypt.h>
 #include <stdlib.h>
@@ -74,6 +75,26 @@ static enum err_code check_crypt(struct span value, struct span password)
     return code;
 }
 
+static enum err_code check_scram(struct span stored, struct span password)
+{
+    struct scram_keys k;
+    if (!scram_parse(stored, &k))
+        return ERR_SYNTAX;
+    enum err_code code = scram_check(&k, password);
+    crypto_wipe(&k, sizeof k);
+    return code;
+}
+
+bool password_readable(struct span stored, struct span *out)
+{
+    bool scheme = stored.n && stored.p[0] == '{' && span_find(stored, '}') < stored.n;
+    struct span clear = SPAN("{CLEARTEXT}");
+    if (scheme && !span_casestarts(stored, clear))
+        return false;
+    *out = scheme ? span_drop(stored, clear.n) : stored;
+    return out->n && out->n <= PASSWORD_LIMIT;
+}
+
 enum err_code password_check(struct span stored, struct span password)
 {
     if (stored.n > PASSWORD_LIMIT || password.n > PASSWORD_LIMIT)
@@ -90,6 +111,8 @@ enum err_code password_check(struct span stored, struct span password)
         return value.n ? equal(value, password) : ERR_SYNTAX;
     if (span_caseeq(name, SPAN("CRYPT")))
         return check_crypt(value, password);
+    if (span_casestarts(name, SPAN("SCRAM-")))
+        return check_scram(stored, password);
     for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
         if (span_caseeq(name, span_str(schemes[i].name)))
             return check_digest(&schemes[i], value, password);

@@ -135,6 +135,7 @@ static bool copy_entry(struct people *p, struct node *n, const struct ldif_recor
     struct span name = ldif_get(r, "displayName"), status = ldif_get(r, "mailAccountStatus");
     struct span quota = ldif_get(r, "mailQuotaBytes");
     n->e.no_login = status.n && !span_caseeq(status, SPAN("active"));
+    n->e.dated = ldif_get(r, "pwdChangedTime").n || ldif_get(r, "pwdLastSet").n;
     n->e.disabled = span_caseeq(status, SPAN("disabled")) || span_caseeq(status, SPAN("deleted"));
     if (!span_u64(quota, &n->e.quota_bytes))
         n->e.quota_bytes = 0;

@@ -18,6 +18,7 @@ struct people_entry {
     uint64_t quota_bytes;
     bool disabled;   /* mailAccountStatus disabled or deleted: takes no mail */
     bool no_login;   /* any status but active */
+    bool dated;      /* says when its password changed (pwdChangedTime, pwdLastSet) */
     bool restricted; /* group: only mailSendAsMember may post */
     struct span title, unit_code;
     const struct unit *unit; /* set by people_seal, or NULL */

@@ -35,6 +35,7 @@ static void person_of(const struct people_entry *e, struct login_person *out)
                                  .password_count = e->password_count,
                                  .scram = e->scram,
                                  .scram_count = e->scram_count,
+                                 .dated = e->dated,
                                  .no_login = e->no_login};
 }
 
@@ -95,15 +96,23 @@ static void on_verifier_put(void *arg, const struct uuid *id, struct span verifi
     copy_verifier_put(s->copy, id, verifier, at_us);
 }
 
+static void on_verifier_drop(void *arg, const struct uuid *id)
+{
+    struct server *s = arg;
+    copy_verifier_drop(s->copy, id);
+}
+
 enum err_code server_logins(struct server *s, struct err *why)
 {
-    const struct login_env env = {.find = on_find,
-                                  .find_id = on_find_id,
-                                  .bind = source_binds(s->source) ? on_bind : NULL,
-                                  .token = on_token,
-                                  .verifier_get = on_verifier_get,
-                                  .verifier_put = on_verifier_put,
-                                  .arg = s};
+    struct login_env env = {.find = on_find,
+                            .find_id = on_find_id,
+                            .bind = source_binds(s->source) ? on_bind : NULL,
+                            .token = on_token,
+                            .verifier_get = on_verifier_get,
+                            .verifier_put = on_verifier_put,
+                            .verifier_drop = on_verifier_drop,
+                            .arg = s};
+    memcpy(env.key, s->key, sizeof env.key);
     return logins_new(s->loop, daemon_conf(s->d), &env, &s->logins, why);
 }
 

@@ -127,11 +127,11 @@ static void on_accepted(void *arg, struct ipc *ipc)
 
 void server_tell_mechs(struct server *s, struct conn *only)
 {
-    bool scram = s->view && s->view->any_scram;
     struct buf b;
     buf_init(&b, 2048);
-    bool ok = dirw_put_text(&b, span_str(logins_mechs(s->logins, true, scram))) &&
-              dirw_put_text(&b, span_str(logins_mechs(s->logins, false, scram)));
+    bool ok = dirw_put_text(&b, span_str(logins_mechs(s->logins, true, false))) &&
+              dirw_put_text(&b, span_str(logins_mechs(s->logins, false, false))) &&
+              dirw_put_text(&b, span_str(logins_mechs(s->logins, true, true)));
     const struct span body = buf_span(&b);
     for (struct conn *c = only ? only : s->conns; ok && c; c = only ? NULL : c->next)
         if (c->ipc && c->role & (ROLE_SMTP | ROLE_IMAP))
@@ -162,9 +162,8 @@ void server_take_view(struct server *s, struct view *v)
         o->timer = loop_timer_new(s->loop, on_old, o);
         loop_timer_start(o->timer, OLD_VIEW_MS);
     }
-    bool scram = s->view && s->view->any_scram;
     s->view = v;
-    if (scram != v->any_scram)
+    if (logins_census(s->logins, &v->census))
         server_tell_mechs(s, NULL);
     if (v->claims)
         log_event(LOG_WARN, NULL, "directory.address.claimed", F_UINT("claims", v->claims));
@@ -176,8 +175,10 @@ void server_changed(struct server *s, const struct copy_account *v, size_t count
 {
     for (size_t i = 0; i < count; i++) {
         logins_forget(s->logins, &v[i].id);
-        if (v[i].revoked)
+        if (v[i].revoked) {
             copy_token_purge(s->copy, &v[i].id, 0);
+            copy_verifier_drop(s->copy, &v[i].id); /* a login may have kept one since the reading */
+        }
     }
     if (count)
         outbox_kick(s);
@@ -243,7 +244,8 @@ void server_stop(struct server *s)
     for (size_t i = 0; i < ROLES; i++)
         ipc_server_free(&s->listeners[i].server);
     outbox_free(s);
-    if (refresh_stop(s)) /* else recovery at the next start settles it */
+    bool idle = refresh_stop(s) && !logins_busy(s->logins);
+    if (idle) /* else recovery at the next start settles it */
         copy_close(&s->copy);
     daemon_done(s->d);
 }

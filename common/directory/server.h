@@ -20,7 +20,7 @@ struct view {
     struct people *people;
     struct book *book;
     size_t accounts, groups, units, claims; /* claims: addresses that two entries want */
-    bool any_scram;
+    struct login_census census;
 };
 /* ERR_BUG, ERR_LIMIT: why says it. */
 CHECK_RESULT enum err_code view_new(struct copy *c, struct view **out, struct err *why);

@@ -55,6 +55,8 @@ static char *const attributes[] = {"objectClass",
                                    "preferredLanguage",
                                    "userPassword",
                                    "authPassword",
+                                   "pwdChangedTime",
+                                   "pwdLastSet",
                                    NULL};
 
 struct idle {

@@ -1,6 +1,8 @@
 /* What one reading left, made ready to be asked: built from the copy on any thread, then only read by the
  * loop. */
+#include "common/directory/password.h"
 #include "common/directory/server.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 static const size_t VIEW_LIMIT = (size_t)2 << 30;
@@ -17,15 +19,36 @@ static bool on_entry(void *arg, const struct ldif_record *r, const struct uuid *
     return b->code == ERR_OK;
 }
 
-/* Keys from the directory, or cleartext that they can be made from. */
-static bool has_scram(const struct people_entry *e)
+/* Keys of the directory. */
+static bool count_keys(struct login_census *c, struct span value, bool has[SCRAM_HASHES])
 {
-    bool has = e->scram_count > 0;
-    for (size_t i = 0; i < e->password_count && !has; i++) {
+    struct scram_keys k;
+    if (!scram_parse(value, &k))
+        return false;
+    has[k.hash] = true;
+    c->iterations[k.hash] = k.iterations;
+    c->salt_n[k.hash] = k.salt_n;
+    return true;
+}
+
+static void count_person(struct login_census *c, const struct people_entry *e)
+{
+    bool has[SCRAM_HASHES] = {false}, readable = false;
+    struct span clear;
+    for (size_t i = 0; i < e->scram_count; i++)
+        (void)count_keys(c, e->scram[i], has);
+    for (size_t i = 0; i < e->password_count; i++) {
         struct span p = e->passwords[i];
-        has = p.n && (p.p[0] != '{' || span_casestarts(p, SPAN("{CLEARTEXT}")));
+        if (password_readable(p, &clear))
+            readable = true;
+        else if (!count_keys(c, p, has) && p.n < sizeof c->sample)
+            snprintf(c->sample, sizeof c->sample, "%.*s", SPAN_ARG(p));
     }
-    return has;
+    c->accounts++;
+    c->able += e->password_count || e->scram_count;
+    c->readable = c->readable || readable;
+    for (int h = 0; h < SCRAM_HASHES; h++)
+        c->keyed[h] += has[h] || readable;
 }
 
 static void count(struct view *v)
@@ -34,7 +57,8 @@ static void count(struct view *v)
         const struct people_entry *e = people_at(v->people, i);
         v->groups += e->kind == PEOPLE_GROUP;
         v->accounts += e->kind != PEOPLE_GROUP;
-        v->any_scram = v->any_scram || (e->kind != PEOPLE_GROUP && has_scram(e));
+        if (e->kind == PEOPLE_PERSON && !e->no_login)
+            count_person(&v->census, e);
     }
     v->units = units_count(people_units(v->people));
 }

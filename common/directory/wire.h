@@ -9,7 +9,8 @@
 #include "common/base/ids.h"
 
 enum dir_wire {
-    DIRW_MECHS = 1, /* event: text mechanisms on secure connections, text on others */
+    DIRW_MECHS = 1, /* event: texts mechanisms on secure connections, on others, on secure ones with a
+                       channel binding */
 
     DIRW_LOOKUP = 16, /* id sender (or none), text address -> entry */
     DIRW_ACCOUNT,     /* id -> entry */

@@ -198,8 +198,9 @@ static void may_send(void *arg, const struct uuid *account, struct span address,
 
 /* -- logins -- */
 
-static const char *mechs(void *arg, bool secure)
+static const char *mechs(void *arg, bool secure, bool bound)
 {
+    (void)bound;
     struct fake_backend *f = arg;
     return f->directory == ERR_OK && secure ? "PLAIN LOGIN SCRAM-SHA-256 OAUTHBEARER" : "";
 }

@@ -77,8 +77,9 @@ bool directory_is_up(const struct directory *d)
     return !fake_directory_down;
 }
 
-const char *directory_mechs(struct directory *d, bool secure)
+const char *directory_mechs(struct directory *d, bool secure, bool bound)
 {
+    (void)bound;
     (void)d;
     if (fake_directory_down)
         return "";
