@@ -1,7 +1,8 @@
 sbin_PROGRAMS += mailadm/mailadm
 mailadm_mailadm_SOURCES = mailadm/mailadm.h mailadm/main.c mailadm/status.c mailadm/config_check.c mailadm/config_print.c \
 	mailadm/supervise.h mailadm/supervise.c mailadm/supervise_open.c \
-	mailadm/ask.h mailadm/ask.c mailadm/print.c mailadm/store.c mailadm/account.c mailadm/directory.c
+	mailadm/ask.h mailadm/ask.c mailadm/when.h mailadm/when.c mailadm/past.h mailadm/past.c \
+	mailadm/restore.c mailadm/undelete.c mailadm/print.c mailadm/store.c mailadm/account.c mailadm/directory.c
 mailadm_mailadm_LDADD = common/libdirectory.a common/libstore.a common/libmime.a common/libnet.a common/libbase.a \
 	$(STORE_LIBS) $(NET_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS)
 dist_man_MANS += doc/mailadm.8
@@ -17,3 +18,12 @@ conf/provmail.conf.sample: mailadm/mailadm$(EXEEXT)
 	$(AM_V_GEN)mkdir -p conf && mailadm/mailadm config sample >$@.new && mv $@.new $@
 doc/provmail.conf.5: mailadm/mailadm$(EXEEXT)
 	$(AM_V_GEN)mkdir -p doc && mailadm/mailadm config man >$@.new && mv $@.new $@
+
+if HAVE_CMOCKA
+check_PROGRAMS += tests/unit/test_when
+TESTS += tests/unit/test_when
+tests_unit_test_when_SOURCES = tests/unit/test_when.c mailadm/when.h mailadm/when.c
+tests_unit_test_when_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_when_LDADD = common/libbase.a $(CMOCKA_LIBS)
+endif
+EXTRA_DIST += tests/e2e/test_backup.py

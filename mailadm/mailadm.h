@@ -22,6 +22,8 @@ int adm_config_check(const struct adm *a, int argc, char **argv);
 int adm_config_sample(const struct adm *a, int argc, char **argv);
 int adm_config_man(const struct adm *a, int argc, char **argv);
 int adm_store_stats(const struct adm *a, int argc, char **argv);
+int adm_restore(const struct adm *a, int argc, char **argv);
+int adm_undelete(const struct adm *a, int argc, char **argv);
 int adm_trace(const struct adm *a, int argc, char **argv);
 int adm_mailbox_list(const struct adm *a, int argc, char **argv);
 int adm_account_list(const struct adm *a, int argc, char **argv);

@@ -30,6 +30,23 @@ static const struct subcommand table[] = {
      "Say all that is known of an account.\n"},
     {"mailbox", "list", adm_mailbox_list, true, "mailbox list ACCOUNT [--json]",
      "List the mailboxes of an account (an address or an id).\n"},
+    {"restore", NULL, adm_restore, true,
+     "restore --account ACCOUNT [--mailbox NAME] --at TIME [--into FOLDER | --in-place] [options]",
+     "Bring a mailbox, or all of an account, back as it was at TIME, while the system runs.\n"
+     "  --at TIME       2026-11-27T20:15:00+07:00, \"2026-11-27 20:15\" (local), \"2 hours ago\", 30m, 3d\n"
+     "  --into FOLDER   into this folder (default: \"Recovered/\" and the time); run again, it goes on\n"
+     "  --in-place      make the mailbox what it was: what came or changed since is taken back\n"
+     "  --keep-new      with --in-place: messages that came since stay\n"
+     "  --over-quota    also when the account's quota is passed\n"
+     "  --dry-run       say only what would be done\n"},
+    {"undelete", NULL, adm_undelete, true,
+     "undelete ACCOUNT [--mailbox NAME] [--since TIME] [--into FOLDER] [--all] [--list] [--over-quota]",
+     "Bring back messages that were expunged and folders that were deleted (within undelete_window).\n"
+     "  --mailbox NAME  only of this mailbox\n"
+     "  --since TIME    only what was deleted since then (forms of TIME: see restore)\n"
+     "  --into FOLDER   into this folder, not where they were\n"
+     "  --all           also messages of which the account still has a copy elsewhere\n"
+     "  --list          say only what could be brought back\n"},
     {"trace", NULL, adm_trace, true, "trace ID [--json]",
      "Say where a message is and was, by the id of its 250 reply or its Received field.\n"},
     {"directory", "status", adm_directory_status, false, "directory status [--json]",

@@ -31,7 +31,8 @@ static const struct op {
     {WIRE_CLAIM, op_claim, false},    {WIRE_LOGIN, op_login, false},
     {WIRE_TOUCH, op_touch, false},    {WIRE_LEASE, op_lease, false},
     {WIRE_DEFER, op_defer, false},    {WIRE_REVOKE, op_revoke, false},
-    {WIRE_EXPIRE, op_expire, false},
+    {WIRE_EXPIRE, op_expire, false},  {WIRE_RESTORE, op_restore, true},
+    {WIRE_FOLDER, op_folder, true},
 };
 
 static const struct op *op_of(uint16_t type)

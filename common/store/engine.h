@@ -74,6 +74,7 @@ struct engine_options {
     const char *dir; /* made when it is missing (its parent exists) */
     uint64_t cache_size, segment_size, checkpoint_ms, checkpoint_size;
     uint64_t message_limit;                  /* raw bytes of one message */
+    int64_t undelete_us;                     /* how far back deleted mail can be had */
     uint64_t reserve;                        /* free bytes below which nothing is added */
     void (*done)(void *arg, struct news *n); /* called on the writer thread after each batch */
     void *arg;

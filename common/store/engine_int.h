@@ -16,6 +16,7 @@ enum table {
     T_STORE,
     T_ACCOUNT,
     T_NAME,
+    T_NAME_CHANGE,
     T_QUOTA,
     T_MAILBOX,
     T_KEYWORD,
@@ -103,6 +104,8 @@ struct engine {
     struct counters count;
 };
 
+enum { NAME_KEY_LIMIT = KEY_UUID + STORE_NAME_LIMIT };
+
 /* -- tx.c: transactions and records -- */
 struct tx {
     struct engine *e;
@@ -159,6 +162,21 @@ void scan_open(struct scan *s, struct tx *t, enum table table, struct span from,
 /* Borrowed until the next call. False: the end, or s->code says why not. */
 bool scan_next(struct scan *s, struct span *key, struct span *value);
 enum err_code scan_close(struct scan *s) CHECK_RESULT;
+
+/* A backward walk over the keys that start with prefix (not empty), the last one first. key and value are the
+ * caller's; value_size cuts longer values. Borrowed until the next call. */
+struct back {
+    struct tx *t;
+    DBC *c;
+    unsigned char prefix[KEY_UUID], key[NAME_KEY_LIMIT], *value;
+    size_t prefix_n, value_size;
+    bool started;
+    enum err_code code; /* why it ended: ERR_OK at the end of the range */
+};
+void back_open(struct back *b, struct tx *t, enum table table, struct span prefix, void *value,
+               size_t value_size);
+bool back_next(struct back *b, struct span *key, struct span *value);
+enum err_code back_close(struct back *b) CHECK_RESULT;
 
 /* Log an alarm and end the process: nothing that was not durable leaves it. */
 void __attribute__((noreturn)) engine_fatal(struct engine *e, const char *what, const char *why);
@@ -254,7 +272,6 @@ bool box_wire(const struct box *b, const struct rec_name *n, struct span name, c
               struct buf *out) CHECK_RESULT;
 
 /* -- name.c -- */
-enum { NAME_KEY_LIMIT = KEY_UUID + STORE_NAME_LIMIT };
 struct name {
     size_t n;
     char p[STORE_NAME_LIMIT];
@@ -271,6 +288,12 @@ enum err_code name_box(struct tx *t, const struct uuid *account, struct span nam
 /* A new mailbox under a name that is not taken by one; superiors are made. */
 enum err_code name_make(struct tx *t, const struct uuid *account, const struct name *name, enum store_use use,
                         bool subscribe, struct box *out) CHECK_RESULT;
+/* A deleted mailbox under a name again (ERR_STATE: a mailbox has it), counted against limit. */
+enum err_code name_revive(struct tx *t, const struct name *name, enum store_use use, bool subscribe,
+                          uint64_t limit, struct box *b) CHECK_RESULT;
+/* The tree of names at from goes to another place: ERR_STATE when that is taken or below from. */
+enum err_code name_move(struct tx *t, const struct uuid *account, const struct name *from,
+                        const struct name *to) CHECK_RESULT;
 enum err_code name_list_changed(struct tx *t, const struct uuid *account, int mailboxes) CHECK_RESULT;
 enum err_code op_create(struct tx *t, struct job *j) CHECK_RESULT;
 enum err_code op_delete(struct tx *t, struct job *j) CHECK_RESULT;
@@ -292,6 +315,30 @@ enum err_code op_flags(struct tx *t, struct job *j) CHECK_RESULT;
 enum err_code op_copy(struct tx *t, struct job *j) CHECK_RESULT;
 enum err_code op_expunge(struct tx *t, struct job *j) CHECK_RESULT;
 enum { SLICE = 256 };
+/* The rows of a slice. */
+struct slice {
+    struct store_row v[SLICE];
+    size_t n;
+};
+/* Expunge these rows of b in one transaction; adds the answer of an expunge (one part). */
+enum err_code expunge_slice(struct tx *t, struct job *j, struct box *b, const struct slice *s) CHECK_RESULT;
+/* One reference more (or less) to the content of each row, in the order of the keys. */
+enum err_code slice_refs(struct tx *t, const struct slice *s, int by) CHECK_RESULT;
+
+/* -- history.c -- */
+/* Note what a name record was and is (NULL: nothing); called by name_put and name_del. */
+enum err_code history_name(struct tx *t, const struct uuid *account, struct span name,
+                           const struct rec_name *old, const struct rec_name *now) CHECK_RESULT;
+/* Forget the folder history of an account that is older than before_us, a slice of at most SLICE records; its
+ * newest record stays, so that serials go on. *more: there is more to forget. */
+enum err_code history_purge(struct tx *t, const struct uuid *account, int64_t before_us,
+                            bool *more) CHECK_RESULT;
+enum err_code read_view(struct tx *t, struct query *q) CHECK_RESULT;
+enum err_code read_past_names(struct tx *t, struct query *q) CHECK_RESULT;
+
+/* -- restore.c -- */
+enum err_code op_restore(struct tx *t, struct job *j) CHECK_RESULT;
+enum err_code op_folder(struct tx *t, struct job *j) CHECK_RESULT;
 
 /* -- change.c -- */
 enum err_code change_put(struct tx *t, uint64_t mailbox, uint64_t modseq, struct span value) CHECK_RESULT;

@@ -5,12 +5,6 @@
 #include "common/store/engine_int.h"
 #include <stdlib.h>
 
-/* The rows of a slice. */
-struct slice {
-    struct store_row v[SLICE];
-    size_t n;
-};
-
 /* The next rows with \Deleted, of all. */
 static enum err_code deleted_rows(struct tx *t, struct job *j, const struct box *b, struct slice *out)
 {
@@ -102,7 +96,7 @@ static int by_content(const void *a, const void *b)
 }
 
 /* One reference more or less for each row, in the order of the keys. */
-static enum err_code refs(struct tx *t, const struct slice *s, int by)
+enum err_code slice_refs(struct tx *t, const struct slice *s, int by)
 {
     enum err_code code = ERR_OK;
     struct slice *sorted = xmalloc(sizeof *sorted);
@@ -127,7 +121,7 @@ static int64_t bytes_of(const struct slice *s)
     return sum;
 }
 
-static enum err_code expunge_slice(struct tx *t, struct job *j, struct box *b, const struct slice *s)
+enum err_code expunge_slice(struct tx *t, struct job *j, struct box *b, const struct slice *s)
 {
     enum err_code code = ERR_OK;
     if (s->n)
@@ -135,7 +129,7 @@ static enum err_code expunge_slice(struct tx *t, struct job *j, struct box *b, c
     if (s->n && code == ERR_OK)
         code = take_out(t, b, s, 0, NULL);
     if (s->n && code == ERR_OK)
-        code = refs(t, s, -1);
+        code = slice_refs(t, s, -1);
     if (s->n && code == ERR_OK)
         code = box_put(t, b);
     const struct wire_expunged_part part = {b->r.modseq, (uint32_t)s->n, 0};
@@ -301,7 +295,7 @@ static enum err_code copy_slice(struct tx *t, struct job *j, struct copying *c)
     if (code == ERR_OK && c->move)
         code = take_out(t, &c->from, &c->s, c->dest->id, c->fresh);
     if (code == ERR_OK && !c->move)
-        code = refs(t, &c->s, 1);
+        code = slice_refs(t, &c->s, 1);
     if (code == ERR_OK && c->move && c->dest != &c->from)
         code = box_put(t, &c->from);
     return code == ERR_OK ? box_put(t, c->dest) : code;

@@ -89,6 +89,13 @@ enum err_code name_put(struct tx *t, const struct uuid *account, struct span nam
 {
     struct name_key k;
     unsigned char v[REC_NAME];
+    struct rec_name old;
+    enum err_code code = name_get(t, account, name, &old);
+    if (code != ERR_OK && code != ERR_MISSING)
+        return code;
+    code = history_name(t, account, name, code == ERR_OK ? &old : NULL, r);
+    if (code != ERR_OK)
+        return code;
     rec_name_put(r, v);
     return tx_put(t, T_NAME, make_key(&k, account, name), span_of(v, sizeof v));
 }
@@ -96,7 +103,11 @@ enum err_code name_put(struct tx *t, const struct uuid *account, struct span nam
 static enum err_code name_del(struct tx *t, const struct uuid *account, struct span name)
 {
     struct name_key k;
-    return tx_del(t, T_NAME, make_key(&k, account, name));
+    struct rec_name old;
+    enum err_code code = name_get(t, account, name, &old);
+    if (code == ERR_OK)
+        code = history_name(t, account, name, &old, NULL);
+    return code == ERR_OK ? tx_del(t, T_NAME, make_key(&k, account, name)) : code;
 }
 
 /* ERR_OK: something lies below the name (a mailbox or a level); ERR_MISSING. */
@@ -183,6 +194,33 @@ enum err_code name_make(struct tx *t, const struct uuid *account, const struct n
     r.use = (uint8_t)use;
     r.flags = (uint8_t)((r.flags & NAME_SUBSCRIBED) | (subscribe ? NAME_SUBSCRIBED : 0));
     code = name_put(t, account, name_span(name), &r);
+    return code == ERR_OK ? name_list_changed(t, account, made) : code;
+}
+
+enum err_code name_revive(struct tx *t, const struct name *name, enum store_use use, bool subscribe,
+                          uint64_t limit, struct box *b)
+{
+    const struct uuid *account = &b->r.account;
+    struct rec_name r = {.mailbox = 0};
+    int made = 1;
+    enum err_code code = name_get(t, account, name_span(name), &r);
+    if (code == ERR_OK && r.mailbox)
+        return ERR_STATE;
+    if (code == ERR_OK || code == ERR_MISSING)
+        code = make_superiors(t, account, name, &made);
+    if (code == ERR_OK)
+        code = quota_move(t, account, (int64_t)b->r.bytes, b->r.messages, limit);
+    if (code != ERR_OK)
+        return code;
+    b->r.deleted_us = 0;
+    b->r.modseq++;
+    b->r.use = (uint8_t)use;
+    r.mailbox = b->id;
+    r.use = (uint8_t)use;
+    r.flags = (uint8_t)((r.flags & NAME_SUBSCRIBED) | (subscribe ? NAME_SUBSCRIBED : 0));
+    code = box_put(t, b);
+    if (code == ERR_OK)
+        code = name_put(t, account, name_span(name), &r);
     return code == ERR_OK ? name_list_changed(t, account, made) : code;
 }
 
@@ -336,27 +374,33 @@ static bool below(const struct name *name, const struct name *top)
     return name->n > top->n && name->p[top->n] == '/' && memcmp(name->p, top->p, top->n) == 0;
 }
 
+enum err_code name_move(struct tx *t, const struct uuid *account, const struct name *from,
+                        const struct name *to)
+{
+    struct rec_name r, taken;
+    enum err_code code = name_get(t, account, name_span(from), &r);
+    if (code == ERR_OK && !r.mailbox && !(r.flags & NAME_LEVEL))
+        code = ERR_MISSING;
+    if (code != ERR_OK)
+        return code;
+    code = name_get(t, account, name_span(to), &taken);
+    if (code == ERR_OK && (taken.mailbox || taken.flags & NAME_LEVEL))
+        return ERR_STATE;
+    if (code != ERR_OK && code != ERR_MISSING)
+        return code;
+    return below(to, from) ? ERR_STATE : rename_tree(t, account, from, to, r);
+}
+
 enum err_code op_rename(struct tx *t, struct job *j)
 {
     struct wire_in in = {buf_span(&j->body), false};
     struct span a = wire_text(&in), b = wire_text(&in);
     struct name from, to;
-    struct rec_name r, taken;
     if (!wire_whole(&in) || !name_normal(a, &from) || !name_normal(b, &to))
         return ERR_SYNTAX;
-    enum err_code code = name_get(t, &j->account, name_span(&from), &r);
-    if (code == ERR_OK && !r.mailbox && !(r.flags & NAME_LEVEL))
-        code = ERR_MISSING;
-    if (code != ERR_OK)
-        return code;
     if (is_inbox(&from))
         return op_copy(t, j);
-    code = name_get(t, &j->account, name_span(&to), &taken);
-    if (code == ERR_OK && (taken.mailbox || taken.flags & NAME_LEVEL))
-        return ERR_STATE;
-    if (code != ERR_OK && code != ERR_MISSING)
-        return code;
-    return below(&to, &from) ? ERR_STATE : rename_tree(t, &j->account, &from, &to, r);
+    return name_move(t, &j->account, &from, &to);
 }
 
 enum err_code op_subscribe(struct tx *t, struct job *j)

@@ -316,10 +316,19 @@ static const struct {
     uint16_t type;
     enum err_code (*read)(struct tx *t, struct query *q);
 } reads[] = {
-    {WIRE_LIST, read_list},     {WIRE_STATUS, read_status},     {WIRE_STATUS_ID, read_status_id},
-    {WIRE_ROWS, read_rows},     {WIRE_CHANGES, read_changes},   {WIRE_META, read_meta},
-    {WIRE_READ, read_bytes_of}, {WIRE_ACCOUNTS, read_accounts}, {WIRE_MAILBOXES, read_mailboxes},
-    {WIRE_TRACE, read_trace},   {WIRE_STATS, read_stats},
+    {WIRE_LIST, read_list},
+    {WIRE_STATUS, read_status},
+    {WIRE_STATUS_ID, read_status_id},
+    {WIRE_ROWS, read_rows},
+    {WIRE_CHANGES, read_changes},
+    {WIRE_META, read_meta},
+    {WIRE_READ, read_bytes_of},
+    {WIRE_ACCOUNTS, read_accounts},
+    {WIRE_MAILBOXES, read_mailboxes},
+    {WIRE_TRACE, read_trace},
+    {WIRE_STATS, read_stats},
+    {WIRE_VIEW, read_view},
+    {WIRE_PAST_NAMES, read_past_names},
 };
 
 enum err_code engine_query(struct engine *e, struct query *q)

@@ -154,6 +154,39 @@ bool rec_name_get(struct span v, struct rec_name *out)
     return !r.bad;
 }
 
+bool rec_name_change_put(const struct rec_name_change *r, struct buf *out)
+{
+    unsigned char v[REC_NAME];
+    bool ok = buf_add_u8(out, REC_VERSION) && buf_add_u64(out, (uint64_t)r->at_us) &&
+              buf_add_u8(out, (uint8_t)((r->had ? 1 : 0) | (r->has ? 2 : 0)));
+    if (ok && r->had) {
+        rec_name_put(&r->old, v);
+        ok = buf_add(out, v, sizeof v);
+    }
+    if (ok && r->has) {
+        rec_name_put(&r->now, v);
+        ok = buf_add(out, v, sizeof v);
+    }
+    return ok && buf_add_span(out, r->name);
+}
+
+bool rec_name_change_get(struct span v, struct rec_name_change *out)
+{
+    struct reader r;
+    if (!get_start(v, &r))
+        return false;
+    *out = (struct rec_name_change){.at_us = (int64_t)read_u64(&r)};
+    uint8_t bits = read_u8(&r);
+    out->had = bits & 1;
+    out->has = bits & 2;
+    if (out->had && !rec_name_get(read_bytes(&r, REC_NAME), &out->old))
+        return false;
+    if (out->has && !rec_name_get(read_bytes(&r, REC_NAME), &out->now))
+        return false;
+    out->name = r.s;
+    return !r.bad && out->name.n <= STORE_NAME_LIMIT;
+}
+
 void rec_row_put(const struct store_row *r, unsigned char out[REC_ROW])
 {
     struct put c = put_start(out, REC_ROW);

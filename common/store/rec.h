@@ -90,6 +90,17 @@ enum { REC_NAME = 11 };
 void rec_name_put(const struct rec_name *r, unsigned char out[REC_NAME]);
 bool rec_name_get(struct span v, struct rec_name *out) CHECK_RESULT;
 
+/* -- name_change: key account + serial. What a name record was and is -- */
+struct rec_name_change {
+    int64_t at_us;
+    bool had, has;
+    struct rec_name old, now;
+    struct span name;
+};
+enum { KEY_NAME_CHANGE = 24 };
+bool rec_name_change_put(const struct rec_name_change *r, struct buf *out) CHECK_RESULT;
+bool rec_name_change_get(struct span v, struct rec_name_change *out) CHECK_RESULT;
+
 /* -- message: key mailbox + UID; the uid member is the key's -- */
 enum { REC_ROW = 48 };
 void rec_row_put(const struct store_row *r, unsigned char out[REC_ROW]);

@@ -25,14 +25,16 @@ static uint32_t thread_budget(uint16_t type)
 {
     if (type == WIRE_ROWS)
         return THREAD_ROWS;
-    return type == WIRE_CHANGES || type == WIRE_LIST ? UINT32_MAX : THREAD_BUDGET;
+    return type == WIRE_CHANGES || type == WIRE_LIST || type == WIRE_VIEW || type == WIRE_PAST_NAMES
+               ? UINT32_MAX
+               : THREAD_BUDGET;
 }
 
 static bool for_threads(const struct request *r)
 {
     struct wire_read w;
     if (r->type == WIRE_ACCOUNTS || r->type == WIRE_MAILBOXES || r->type == WIRE_TRACE ||
-        r->type == WIRE_STATS)
+        r->type == WIRE_STATS || r->type == WIRE_VIEW || r->type == WIRE_PAST_NAMES)
         return true;
     if (r->type != WIRE_READ)
         return false;

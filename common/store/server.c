@@ -264,6 +264,10 @@ static const struct row {
     {WIRE_MAILBOXES, ROLE_ADMIN, sizeof(struct wire_account), false, false, serve_read},
     {WIRE_TRACE, ROLE_ADMIN, 4, false, false, serve_read},
     {WIRE_STATS, ROLE_ADMIN, 0, false, false, serve_read},
+    {WIRE_PAST_NAMES, ROLE_ADMIN, sizeof(struct wire_past_names), false, false, serve_read},
+    {WIRE_VIEW, ROLE_ADMIN, sizeof(struct wire_view), false, false, serve_read},
+    {WIRE_RESTORE, ROLE_ADMIN, sizeof(struct wire_restore), false, false, serve_write},
+    {WIRE_FOLDER, ROLE_ADMIN, sizeof(struct wire_folder) + 4, false, false, serve_write},
     {WIRE_REVOKE, ROLE_ADMIN | ROLE_DIRECTORY, sizeof(struct wire_revoke), false, false, serve_write},
 };
 
@@ -347,6 +351,7 @@ static enum err_code open_engine(struct server *s, struct err *why)
                                      .checkpoint_ms = c->store_checkpoint_interval,
                                      .checkpoint_size = c->store_checkpoint_size,
                                      .message_limit = largest + (1 << 20), /* and its trace fields */
+                                     .undelete_us = (int64_t)c->undelete_window * 1000,
                                      .reserve = 32 << 20,
                                      .done = on_batch,
                                      .arg = s};

@@ -291,6 +291,71 @@ typedef void store_text_cb(void *session, enum err_code code, struct span text);
 /* Counters as "key=value" lines: accounts, mailboxes, messages, contents, bytes, segments, queue, deadlocks,
  * batches, flushes, ... */
 void store_admin_stats(struct store *s, struct ticket *t, store_text_cb *cb);
+/* -- the past: how an account and a mailbox were -- */
+struct store_past_name {
+    struct span then, now; /* its name then and now; now "": it has none (deleted) */
+    uint64_t mailbox;      /* 0: only a name */
+    int64_t deleted_us;    /* 0: it lives */
+    uint64_t bytes;
+    uint32_t messages; /* now */
+    enum store_use use;
+    bool subscribed;
+};
+/* The folders of an account at at_us by their names, or (deleted) those deleted since at_us that are still
+ * kept. ERR_MISSING: no such account. ERR_LIMIT: history does not reach back that far; *oldest_us says to
+ * when. */
+typedef void store_past_names_cb(void *session, enum err_code code, int64_t oldest_us,
+                                 const struct store_past_name *v, size_t count);
+void store_admin_past_names(struct store *s, const struct uuid *account, int64_t at_us, bool deleted,
+                            struct ticket *t, store_past_names_cb *cb);
+struct store_past {
+    struct store_row row; /* modseq 0: it has changed since */
+    int64_t gone_us;      /* when it was expunged; 0: unknown, or it is still there */
+};
+struct store_view {
+    const struct store_mailbox *box; /* as it is now, without a name; NULL in later parts */
+    uint32_t uidnext;                /* then */
+    int64_t oldest_us;
+    const struct store_past *v;
+    size_t count;
+    bool more;
+};
+/* The messages of a mailbox (deleted ones too) at at_us (STORE_NOW: now), ascending by UID; or (gone) those
+ * expunged since at_us, not those moved. cb is called until more is false. ERR_MISSING, ERR_DENIED: not this
+ * account's. ERR_LIMIT: as above, view->oldest_us says. */
+#define STORE_NOW INT64_MAX
+typedef void store_view_cb(void *session, enum err_code code, const struct store_view *view);
+void store_admin_view(struct store *s, const struct uuid *account, uint64_t mailbox, int64_t at_us, bool gone,
+                      struct ticket *t, store_view_cb *cb);
+enum { STORE_RESTORE_SLICE = 256 };
+struct store_restore {
+    struct uuid account;
+    uint64_t from, to; /* mailboxes: whose keyword bits the rows have; where to */
+    enum { STORE_RESTORE_ADD, STORE_RESTORE_FLAGS, STORE_RESTORE_EXPUNGE } kind;
+    const struct store_row *rows; /* ADD: under new UIDs; FLAGS: UIDs of `to`; EXPUNGE: only uid counts */
+    size_t count;                 /* STORE_RESTORE_SLICE at most: one transaction */
+    bool over_quota;
+};
+/* done: messages added, changed or expunged; missing: those whose content or row is gone. ERR_LIMIT: quota.
+ */
+typedef void store_restored_cb(void *session, enum err_code code, uint32_t done, uint32_t missing);
+void store_admin_restore(struct store *s, const struct store_restore *r, struct ticket *t,
+                         store_restored_cb *cb);
+struct store_folder {
+    struct uuid account;
+    enum {
+        STORE_FOLDER_NEED,   /* the mailbox of that name, made when there is none */
+        STORE_FOLDER_REVIVE, /* the deleted mailbox gets that name; ERR_STATE: it is taken */
+        STORE_FOLDER_RENAME  /* the living mailbox gets that name, those below it follow; ERR_STATE */
+    } action;
+    uint64_t mailbox;
+    struct span name;
+    enum store_use use;
+    bool subscribe, over_quota;
+};
+typedef void store_folder_cb(void *session, enum err_code code, const struct store_mailbox *box);
+void store_admin_folder(struct store *s, const struct store_folder *f, struct ticket *t, store_folder_cb *cb);
+
 /* Refuse the account's grants that were issued before now (directoryd's announcement, or an administrator).
  */
 void store_admin_revoke(struct store *s, const struct uuid *account, int64_t before_us, struct ticket *t,

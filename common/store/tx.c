@@ -308,3 +308,68 @@ enum err_code scan_close(struct scan *s)
     s->c = NULL;
     return code;
 }
+
+/* -- backwards -- */
+
+void back_open(struct back *b, struct tx *t, enum table table, struct span prefix, void *value,
+               size_t value_size)
+{
+    DB *db = t->e->db[table];
+    assert(prefix.n && prefix.n <= sizeof b->prefix);
+    b->t = t;
+    b->c = NULL;
+    b->prefix_n = prefix.n;
+    b->value = value;
+    b->value_size = value_size;
+    b->started = false;
+    memcpy(b->prefix, prefix.p, prefix.n);
+    b->code = db_code(t->e, "cursor", db->cursor(db, t->t, &b->c, read_flags(t, table)));
+}
+
+/* The first key behind the range: the prefix as a number, plus one. */
+static u_int32_t behind_prefix(struct back *b)
+{
+    memcpy(b->key, b->prefix, b->prefix_n);
+    for (size_t i = b->prefix_n; i-- > 0;)
+        if (++b->key[i])
+            return (u_int32_t)(i + 1);
+    return 0;
+}
+
+bool back_next(struct back *b, struct span *key, struct span *value)
+{
+    DBT k = dbt_out(b->key, sizeof b->key), v = dbt_out(b->value, b->value_size);
+    v.flags |= DB_DBT_PARTIAL;
+    v.dlen = (u_int32_t)b->value_size;
+    int ret = 0;
+    if (b->code != ERR_OK)
+        return false;
+    if (b->started) {
+        ret = b->c->get(b->c, &k, &v, DB_PREV);
+    } else {
+        b->started = true;
+        k.size = behind_prefix(b);
+        ret = k.size ? b->c->get(b->c, &k, &v, DB_SET_RANGE) : DB_NOTFOUND;
+        if (ret == 0)
+            ret = b->c->get(b->c, &k, &v, DB_PREV);
+        else if (ret == DB_NOTFOUND)
+            ret = b->c->get(b->c, &k, &v, DB_LAST);
+    }
+    if (ret == DB_NOTFOUND || (ret == 0 && (k.size < b->prefix_n || memcmp(b->key, b->prefix, b->prefix_n))))
+        return false;
+    b->code = db_code(b->t->e, "walk back", ret);
+    *key = span_of(b->key, k.size);
+    *value = span_of(b->value, v.size);
+    return b->code == ERR_OK;
+}
+
+enum err_code back_close(struct back *b)
+{
+    if (b->c) {
+        int ret = b->c->close(b->c);
+        if (b->code == ERR_OK)
+            b->code = db_code(b->t->e, "close", ret);
+    }
+    b->c = NULL;
+    return b->code;
+}

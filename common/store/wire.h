@@ -56,6 +56,11 @@ enum wire_type {
     WIRE_STATS,
     WIRE_REVOKE, /* wire_revoke; the directory role may send it too */
 
+    WIRE_PAST_NAMES = 96, /* wire_past_names */
+    WIRE_VIEW,            /* wire_view; wire_ask.mailbox */
+    WIRE_RESTORE,         /* wire_restore, struct store_row or UIDs; wire_ask.mailbox is the destination */
+    WIRE_FOLDER,          /* wire_folder, text name; wire_ask.mailbox */
+
     WIRE_EVENT = 112, /* wire_event */
     WIRE_QUEUE_EVENT
 };
@@ -214,6 +219,49 @@ struct wire_trace_part { /* for each int64_t at_us, text event, text detail */
 struct wire_revoke {
     struct uuid account;
     int64_t before_us;
+};
+
+/* -- the past -- */
+enum { WIRE_PAST_TOO_OLD = 1 }; /* flags of a first part: history does not reach back that far; no items */
+struct wire_past_names {        /* the folders of an account at at_us, or those deleted since then */
+    struct uuid account;
+    int64_t at_us;
+    uint32_t deleted, pad;
+};
+struct wire_past_names_part { /* struct wire_past_name with two texts each: its name then, its name now */
+    int64_t oldest_us;        /* what history reaches back to; 0: all of it */
+    uint32_t flags, count;
+};
+struct wire_past_name {
+    uint64_t mailbox; /* 0: only a name */
+    int64_t deleted_us;
+    uint64_t bytes;
+    uint32_t messages, use, subscribed, pad;
+};
+struct wire_view { /* rows at at_us (or at modseq, when that is not 0), or those expunged since then */
+    struct uuid account;
+    int64_t at_us;
+    uint64_t modseq;
+    uint32_t gone, pad;
+};
+struct wire_view_part { /* box (first part), struct store_past */
+    int64_t oldest_us;
+    uint32_t flags, has_box, count, uidnext; /* uidnext: as it was then */
+};
+enum wire_restore_kind { RESTORE_ADD, RESTORE_FLAGS, RESTORE_EXPUNGE };
+struct wire_restore {
+    struct uuid account;
+    uint64_t from; /* the mailbox whose keyword bits the rows have */
+    uint32_t kind, over_quota, count, pad;
+};
+struct wire_restored { /* behind it, for an expunge, what an expunge answers */
+    uint64_t modseq;
+    uint32_t done, missing; /* missing: content or message that is not there any more */
+};
+enum wire_folder_action { FOLDER_NEED, FOLDER_REVIVE, FOLDER_RENAME };
+struct wire_folder { /* text name. Answer: a box */
+    struct uuid account;
+    uint32_t action, use, subscribe, over_quota;
 };
 
 /* -- events -- */
