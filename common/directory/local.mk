@@ -52,3 +52,5 @@ check_PROGRAMS += tests/lib/ldap_dump
 tests_lib_ldap_dump_SOURCES = tests/lib/ldap_dump.c
 tests_lib_ldap_dump_LDADD = common/libdirectory.a common/libmime.a common/libnet.a common/libbase.a $(LDAP_LIBS) $(NET_LIBS) \
 	$(IDN2_LIBS) $(SODIUM_LIBS) -lcrypt
+
+dist_man_MANS += doc/directoryd.8

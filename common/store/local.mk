@@ -67,3 +67,5 @@ tests_fuzz_fuzz_store_SOURCES = tests/fuzz/fuzz_store.c $(FUZZ_MAIN)
 tests_fuzz_fuzz_store_LDADD = common/libengine.a common/libbase.a $(ENGINE_LIBS) $(SODIUM_LIBS) $(FUZZ_LINK)
 FUZZ_TARGETS += store
 EXTRA_DIST += tests/fuzz/seeds/store common/store/STORE.md
+
+dist_man_MANS += doc/stored.8
