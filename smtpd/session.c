@@ -228,6 +228,8 @@ static const struct conn_ops ops = {on_step, on_tls_up, on_timeout, on_closed};
 
 /* -- arrivals -- */
 
+static const struct conn_limits limits = {.gather = true};
+
 /* "192.0.2.1:25", "[2001:db8::1]:25", "unix" without the port. */
 static void address_of(const char *peer, char *out, size_t size)
 {
@@ -272,8 +274,8 @@ void session_worker_accepted(void *arg, int fd, const struct daemon_listen *on, 
     s->all = a;
     s->ticket = ticket_new(s);
     s->session_due = clock_mono_ms() + SESSION_MS;
-    s->conn =
-        conn_new(worker_loop(a->w), fd, tls, on->implicit_tls, &ops, s, NULL, a->conf->smtp_command_timeout);
+    s->conn = conn_new(worker_loop(a->w), fd, tls, on->implicit_tls, &ops, s, &limits,
+                       a->conf->smtp_command_timeout);
     address_of(conn_peer(s->conn), s->address, sizeof s->address);
     struct smtp_setup setup = {.conf = a->conf,
                                .backend = &a->backend,

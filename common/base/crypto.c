@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-_Static_assert(sizeof(crypto_hash_sha256_state) <= sizeof(struct crypto_hash), "state of SHA-256");
+_Static_assert(sizeof(crypto_generichash_state) <= sizeof(struct crypto_hash), "state of BLAKE2b");
+_Static_assert(_Alignof(crypto_generichash_state) <= _Alignof(struct crypto_hash), "state of BLAKE2b");
 
 void crypto_start(void)
 {
@@ -53,19 +54,24 @@ void crypto_wipe(void *p, size_t n)
     sodium_memzero(p, n);
 }
 
+static crypto_generichash_state *state(struct crypto_hash *h)
+{
+    return (crypto_generichash_state *)(void *)h->state;
+}
+
 void crypto_hash_init(struct crypto_hash *h)
 {
-    crypto_hash_sha256_init((crypto_hash_sha256_state *)(void *)h->state);
+    crypto_generichash_init(state(h), NULL, 0, CRYPTO_HASH);
 }
 
 void crypto_hash_add(struct crypto_hash *h, struct span in)
 {
-    crypto_hash_sha256_update((crypto_hash_sha256_state *)(void *)h->state, bytes(in), in.n);
+    crypto_generichash_update(state(h), bytes(in), in.n);
 }
 
 void crypto_hash_final(struct crypto_hash *h, unsigned char out[CRYPTO_HASH])
 {
-    crypto_hash_sha256_final((crypto_hash_sha256_state *)(void *)h->state, out);
+    crypto_generichash_final(state(h), out, CRYPTO_HASH);
 }
 
 void crypto_random_text(size_t n, char *out, size_t size)

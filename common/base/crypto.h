@@ -14,9 +14,9 @@ void crypto_sha256(struct span in, unsigned char out[CRYPTO_HASH]);
 void crypto_hmac(struct span key, struct span in, unsigned char out[CRYPTO_HASH]);
 bool crypto_equal(const void *a, const void *b, size_t n);
 void crypto_wipe(void *p, size_t n);
-/* Streaming SHA-256. */
+/* Streaming BLAKE2b-256 (RFC 7693): a third of the time of SHA-256, for each byte of mail that comes in. */
 struct crypto_hash {
-    _Alignas(16) unsigned char state[208];
+    _Alignas(64) unsigned char state[384];
 };
 void crypto_hash_init(struct crypto_hash *h);
 void crypto_hash_add(struct crypto_hash *h, struct span in);

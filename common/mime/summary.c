@@ -18,8 +18,8 @@ static struct span tidy(struct arena *a, struct span s, size_t max)
         return SPAN("");
     bool blank = false;
     while (s.n) {
-        size_t k;
-        uint32_t cp = utf8_next(s, &k);
+        size_t k = 1;
+        uint32_t cp = (unsigned char)s.p[0] < 0x80 ? (uint32_t)s.p[0] : utf8_next(s, &k);
         if (cp <= ' ' || cp == 0x7f || cp == 0xa0) {
             blank = n > 0;
         } else {
@@ -245,31 +245,55 @@ static uint32_t entity(struct span s, size_t *n)
     return v;
 }
 
-/* HTML to its text, roughly: for a line in a list. */
+/* Past a tag, a comment, or an element whose content is no text. */
+static struct span skip_tag(struct span s)
+{
+    static const char *const silent[] = {"style", "script", "title"};
+    if (span_starts(s, SPAN("<!--")))
+        return span_drop(s, span_search(s, SPAN("-->")) + 3);
+    struct span name = span_drop(s, 1);
+    for (size_t i = 0; i < sizeof silent / sizeof *silent; i++)
+        if (span_casestarts(name, span_str(silent[i])))
+            return skip_element(span_drop(name, strlen(silent[i])), span_str(silent[i]));
+    return span_drop(s, span_find(s, '>') + 1);
+}
+
+/* Bytes before the next tag or entity. */
+static size_t text_run(struct span s)
+{
+    const char *lt = memchr(s.p, '<', s.n);
+    size_t n = lt ? (size_t)(lt - s.p) : s.n;
+    const char *amp = memchr(s.p, '&', n);
+    return amp ? (size_t)(amp - s.p) : n;
+}
+
+static size_t count_chars(struct span s)
+{
+    size_t chars = 0;
+    for (size_t i = 0; i < s.n; i++)
+        chars += (unsigned char)s.p[i] > ' ' && (s.p[i] & 0xc0) != 0x80;
+    return chars;
+}
+
+/* HTML to its text, roughly, until there is enough for a line in a list. */
 static bool plain_of_html(struct span s, struct buf *out)
 {
     bool ok = true;
-    while (s.n && ok) {
+    for (size_t chars = 0; s.n && ok && chars < PREVIEW * 2;) {
         size_t n = 0;
         uint32_t cp;
         if (s.p[0] == '<') {
-            bool comment = span_starts(s, SPAN("<!--"));
-            if (span_casestarts(s, SPAN("<style")))
-                s = skip_element(span_drop(s, 6), SPAN("style"));
-            else if (span_casestarts(s, SPAN("<script")))
-                s = skip_element(span_drop(s, 7), SPAN("script"));
-            else if (span_casestarts(s, SPAN("<title")))
-                s = skip_element(span_drop(s, 6), SPAN("title"));
-            else
-                s = comment ? span_drop(s, span_search(s, SPAN("-->")) + 3)
-                            : span_drop(s, span_find(s, '>') + 1);
+            s = skip_tag(s);
             ok = buf_add_char(out, ' ');
         } else if (s.p[0] == '&' && (cp = entity(span_drop(s, 1), &n)) != 0) {
             ok = utf8_put(out, cp);
             s = span_drop(s, n + 1);
+            chars += cp > ' ' && cp != 0xa0;
         } else {
-            ok = buf_add_char(out, s.p[0]);
-            s = span_drop(s, 1);
+            n = text_run(span_drop(s, 1)) + 1;
+            ok = buf_add_span(out, span_first(s, n));
+            chars += count_chars(span_first(s, n));
+            s = span_drop(s, n);
         }
     }
     return ok;

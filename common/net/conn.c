@@ -253,10 +253,17 @@ static bool run_steps(struct conn *c)
     return may_step(c) && (c->fresh || c->kicked || (c->tls && tls_pending(c->tls)));
 }
 
+/* More answers follow soon, and who waits for them has said all that they are about. */
+static bool holds_output(const struct conn *c)
+{
+    return c->gather && c->phase == CONN_OPEN && c->paused && !c->kicked && c->in.n &&
+           c->out.n <= c->output_high;
+}
+
 static void run_output(struct conn *c)
 {
     size_t before = c->out.n;
-    if (c->phase == CONN_HANDSHAKE || c->phase == CONN_ENDED || !before)
+    if (c->phase == CONN_HANDSHAKE || c->phase == CONN_ENDED || !before || holds_output(c))
         return;
     if (conn_io_write(c) == CONN_IO_ERROR)
         fail(c);
@@ -270,10 +277,12 @@ static void set_interest(struct conn *c)
     if (c->phase == CONN_HANDSHAKE) {
         want = c->read_wants_write ? LOOP_WRITE : LOOP_READ;
     } else {
-        bool read = may_step(c) && !c->eof && c->in.n < c->in.limit;
+        /* A pause is short and its peer mostly silent: reading stays on until something comes, which spares
+         * the kernel two calls for each pause. */
+        bool read = (may_step(c) || (c->paused && !c->readable)) && !c->eof && c->in.n < c->in.limit;
         if ((read && !c->read_wants_write) || (c->out.n && c->write_wants_read))
             want |= LOOP_READ;
-        if ((c->out.n && !c->write_wants_read) || (read && c->read_wants_write))
+        if ((c->out.n && !c->write_wants_read && !holds_output(c)) || (read && c->read_wants_write))
             want |= LOOP_WRITE;
     }
     loop_io_want(c->io, want);
@@ -319,7 +328,7 @@ struct conn *conn_new(struct loop *l, int fd, struct tls_ctx *tls, bool implicit
                       const struct conn_ops *ops, void *core, const struct conn_limits *limits,
                       uint64_t first_deadline_ms)
 {
-    static const struct conn_limits usual = {64 << 10, 256 << 10, 64 << 20};
+    static const struct conn_limits usual = {64 << 10, 256 << 10, 64 << 20, false};
     struct conn *c = xcalloc(1, sizeof *c);
     if (!limits)
         limits = &usual;
@@ -331,6 +340,7 @@ struct conn *conn_new(struct loop *l, int fd, struct tls_ctx *tls, bool implicit
     buf_init(&c->in, limits->input_bytes ? limits->input_bytes : usual.input_bytes);
     buf_init(&c->out, limits->output_bytes ? limits->output_bytes : usual.output_bytes);
     c->output_high = limits->output_high ? limits->output_high : usual.output_high;
+    c->gather = limits->gather;
     conn_io_prepare(c);
     c->io = loop_io_new(l, fd, 0, on_io, c);
     c->timer = loop_timer_new(l, on_timer, c);

@@ -43,6 +43,8 @@ struct conn_limits {
     size_t input_bytes;  /* most that waits in `in` (default 64 KiB) */
     size_t output_high;  /* step is not called above this (default 256 KiB) */
     size_t output_bytes; /* ceiling of out: a core that would pass it is broken (default 64 MiB) */
+    bool gather; /* while step is paused and more input waits, out is held: a client that sent commands in one
+                  * go gets their answers in one (RFC 2920 3.2). For cores whose answers come all at once. */
 };
 
 /* Take over fd (connected, any blocking mode). tls: context for STARTTLS or implicit TLS, may be NULL,

@@ -19,6 +19,7 @@ struct conn {
     void *core;
     struct buf in, out;
     size_t output_high;
+    bool gather;
     size_t read_size; /* next read asks for so much: small for the idle, large for streams */
 
     enum conn_phase phase;

@@ -34,7 +34,7 @@ struct content {
     struct crypto_hash hash;
     unsigned char digest[CRYPTO_HASH];
     struct buf meta;
-    bool finished;
+    bool prefixed, finished;
 };
 
 static ZSTD_CCtx *packer(void)
@@ -180,13 +180,31 @@ enum err_code content_add_ours(struct content *c, struct span bytes)
     return ERR_OK;
 }
 
+/* A small message is not packed yet when its fields come: they get into its only frame. */
+static bool prefix_joins(struct content *c, struct span fields)
+{
+    const size_t n = c->raw.n;
+    if (c->frame_count != 1 || fields.n > FRAME_RAW - n)
+        return false;
+    char *room = buf_reserve(&c->raw, fields.n);
+    assert(room);
+    memmove(c->raw.p + fields.n, c->raw.p, n);
+    memcpy(c->raw.p, fields.p, fields.n);
+    buf_commit(&c->raw, fields.n);
+    c->size += fields.n;
+    return true;
+}
+
 enum err_code content_prefix(struct content *c, struct span fields)
 {
-    assert(!c->finished && c->frames[0].raw == 0);
+    assert(!c->finished && !c->prefixed);
+    c->prefixed = true;
     if (fields.n == 0)
         return ERR_OK;
     if (fields.n > FRAME_RAW)
         return ERR_LIMIT;
+    if (prefix_joins(c, fields))
+        return ERR_OK;
     size_t n = pack(fields, &c->prefix);
     add_frame(c, 0, fields.n, n);
     c->size += fields.n;

@@ -29,7 +29,7 @@ CHECK_RESULT enum err_code content_prefix(struct content *c, struct span fields)
 CHECK_RESULT enum err_code content_finish(struct content *c, struct span meta);
 uint64_t content_size(const struct content *c);        /* raw bytes, prefix included */
 uint64_t content_packed_size(const struct content *c); /* bytes of all frames */
-/* SHA-256 of the bytes added with content_add: the key that finds a repeated submission. */
+/* BLAKE2b-256 of the bytes added with content_add: the key that finds a repeated submission. */
 void content_hash(const struct content *c, unsigned char out[32]);
 struct content *content_hold(struct content *c);
 /* Raw bytes again, for a policy step or a local copy: appends to out. */

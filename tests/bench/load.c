@@ -108,15 +108,23 @@ static uint32_t next(struct writer *w)
     return w->random >> 8;
 }
 
-/* Lines of words in which two letters of five are random. */
+/* Lines of syllables that are put together as Vietnamese ones are: text of this kind packs to about two
+ * fifths. */
 static void put_text(struct writer *w, size_t end)
 {
-    static const char words[] = "noi dung cong van cua cac don vi trong tinh kinh gui thu dien tu cong vu ";
-    for (size_t at = 0; w->l->n < end; at++) {
-        const char c = next(w) % 5 < 2 ? (char)('a' + next(w) % 26) : words[at % (sizeof words - 1)];
-        put(w, &c, 1);
-        if (at % 72 == 71)
-            put_str(w, "\r\n");
+    static const char *const first[] = {"b", "c",  "ch", "d",  "đ",  "g", "gi", "h",  "k",  "kh", "l", "m",
+                                        "n", "ng", "nh", "ph", "qu", "s", "t",  "th", "tr", "v",  "x", ""};
+    static const char *const rest[] = {"a",  "an",  "ang",  "ai", "ao",   "âu",  "ăm",  "ê",
+                                       "em", "iên", "inh",  "ít", "o",    "ông", "oàn", "ôi",
+                                       "ơn", "u",   "uyện", "ư",  "ương", "ước", "ý",   "ành"};
+    for (size_t column = 0; w->l->n < end;) {
+        const char *a = first[next(w) % 24 * (next(w) % 24) / 24],
+                   *b = rest[next(w) % 24 * (next(w) % 24) / 24];
+        put_str(w, a);
+        put_str(w, b);
+        column += strlen(a) + strlen(b) + 1;
+        put_str(w, column > 60 ? "</span></p>\r\n<p class=\"MsoNormal\"><span lang=\"VI\">" : " ");
+        column = column > 60 ? 0 : column;
     }
     put_str(w, "\r\n");
 }
@@ -149,9 +157,9 @@ struct letter letter_new(size_t size)
                 "<a.2@ngoai.example>\r\nMIME-Version: 1.0\r\n");
     put_str(&w, large ? "Content-Type: multipart/mixed; boundary=\"=_ranh.gioi_1\"\r\n\r\n--=_ranh.gioi_1\r\n"
                       : "");
-    put_str(&w, "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n");
+    put_str(&w, "Content-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n");
     put_place(&w, 2);
-    put_str(&w, " Kính gửi: Các sở, ban, ngành; UBND các huyện, thị xã, thành phố.\r\n");
+    put_str(&w, " <p>Kính gửi: Các sở, ban, ngành; UBND các huyện, thị xã, thành phố.</p>\r\n<p><span>");
     if (large) {
         put_text(&w, 2000);
         put_str(&w, "--=_ranh.gioi_1\r\nContent-Type: application/pdf; name=\"cong-van.pdf\"\r\n"
