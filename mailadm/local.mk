@@ -3,6 +3,11 @@ mailadm_mailadm_SOURCES = mailadm/mailadm.h mailadm/main.c mailadm/status.c mail
 	mailadm/supervise.h mailadm/supervise.c mailadm/supervise_open.c \
 	mailadm/ask.h mailadm/ask.c mailadm/when.h mailadm/when.c mailadm/past.h mailadm/past.c \
 	mailadm/restore.c mailadm/undelete.c mailadm/print.c mailadm/store.c mailadm/account.c mailadm/directory.c
+# import and export
+mailadm_mailadm_SOURCES += \
+	mailadm/import.h mailadm/import.c mailadm/import_report.c mailadm/import_notes.c mailadm/import_target.c \
+	mailadm/mbox.h mailadm/mbox.c mailadm/mbox_write.c mailadm/import_mbox.c \
+	mailadm/maildir.h mailadm/maildir.c mailadm/import_maildir.c
 mailadm_mailadm_LDADD = common/libdirectory.a common/libstore.a common/libmime.a common/libnet.a common/libbase.a \
 	$(STORE_LIBS) $(NET_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS)
 dist_man_MANS += doc/mailadm.8

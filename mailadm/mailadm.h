@@ -30,6 +30,10 @@ int adm_account_list(const struct adm *a, int argc, char **argv);
 int adm_account_show(const struct adm *a, int argc, char **argv);
 int adm_directory_status(const struct adm *a, int argc, char **argv);
 int adm_directory_sync(const struct adm *a, int argc, char **argv);
+int adm_import_mbox(const struct adm *a, int argc, char **argv);
+int adm_import_maildir(const struct adm *a, int argc, char **argv);
+int adm_import_imap(const struct adm *a, int argc, char **argv);
+int adm_export(const struct adm *a, int argc, char **argv);
 int adm_directory_import(const struct adm *a, int argc, char **argv);
 
 #endif

@@ -57,6 +57,27 @@ static const struct subcommand table[] = {
     {"directory", "import", adm_directory_import, true, "directory import FILE [--force] [--json]",
      "Put an LDIF file in the place of the source file and read it.\n  --force  as for sync\n"},
     {"store", "stats", adm_store_stats, false, "store stats [--json]", "Print the counters of the store.\n"},
+    {"import", "mbox", adm_import_mbox, true,
+     "import mbox PATH --account A [--mailbox M] [--not-quoted] [--dry-run] [--json] ...",
+     "Bring the messages of an mbox file, or of a folder of *.mbox files, into accounts.\n"
+     "  --account A           into this one; or several, several at a time:\n"
+     "  --accounts FILE       lines ADDRESS [PATH]; without PATH the one given, where %u is the local part "
+     "of the\n"
+     "                        address, %d its domain, %s all of it\n"
+     "  --all-accounts        all of the directory for whom there is something at PATH\n"
+     "  --jobs N              accounts at a time (2)\n"
+     "  --mailbox M           into this mailbox (default: the file's name; a spool: INBOX)\n"
+     "  --not-quoted          the file is mboxcl2: \">From\" in it is meant so\n"
+     "  --dry-run             only say what would come\n"
+     "  --over-quota          the accounts' limits do not hold\n"
+     "  --notes DIR           where it notes what is done (log_dir/import); run again, it goes on there\n"
+     "  --report FILE         what was refused and why, a JSON value a line (NOTES/report.json)\n"},
+    {"import", "maildir", adm_import_maildir, true,
+     "import maildir DIR --account A [--mailbox M] [--sync] [--dry-run] [--json] ...",
+     "Bring a Maildir with all its folders (Maildir++), flags, keywords and subscriptions into accounts.\n"
+     "  --mailbox M           only this one\n"
+     "  --sync                take away here what an earlier run brought and what is gone there now\n"
+     "All else as for import mbox.\n"},
 };
 enum { ROWS = sizeof table / sizeof *table };
 
