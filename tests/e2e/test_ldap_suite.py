@@ -553,7 +553,7 @@ def test_ends_while_the_directory_is_silent():
         s.start()
         try:
             with suite(s, 'directory_poll = 1s\n', ldap_timeout='30s') as p:
-                os.kill(s.pid, signal.SIGSTOP)
+                s.freeze()
                 until(lambda: p.adm_json('directory', 'status')['reading_now'] in ('yes', True))
                 begin = time.monotonic()
                 assert rcpt(p, address('an')) == 250

@@ -49,6 +49,19 @@ class Slapd:
                 time.sleep(0.02)
         self.pid = None
 
+    def freeze(self):
+        """SIGSTOP, until all its threads have stopped."""
+        os.kill(self.pid, signal.SIGSTOP)
+        tasks = '/proc/%d/task' % self.pid
+
+        def state(task):
+            with open('%s/%s/stat' % (tasks, task)) as f:
+                return f.read().rsplit(')', 1)[1].split()[0]
+        end = time.monotonic() + 10
+        while any(state(t) != 'T' for t in os.listdir(tasks)):
+            assert time.monotonic() < end
+            time.sleep(0.005)
+
     def change(self, ldif):
         """Changes as ldapmodify takes them, by the administrator."""
         r = subprocess.run(['ldapmodify', '-x', '-H', 'ldap://127.0.0.1:%d' % self.port, '-D', 'cn=admin,' + self.suffix, '-w',
