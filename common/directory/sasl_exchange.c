@@ -3,15 +3,15 @@
  * proxy policy. Hard points: it reads files and loads whatever lies in its folder unless it is told not to;
  * its result codes mix a wrong password with a broken blob, so the answer of our own functions counts first;
  * and a few inputs are refused here before it sees them, because it takes them too lightly: a channel binding
- * flag that does not fit the mechanism (RFC 5802 6), a NUL inside LOGIN. Threads, delays and people are left
- * to logins.c. */
+ * flag that does not fit the mechanism (RFC 5802 6), NUL and empty names inside LOGIN, very long names.
+ * Threads, delays and people are left to logins.c. */
 #include "common/directory/sasl_exchange.h"
 #include <pthread.h>
 #include <sasl/sasl.h>
 #include <sasl/saslplug.h>
 #include <stdlib.h>
 
-enum { SCRAM_BLOB = 2048, NAME_LIMIT = 1024 };
+enum { SCRAM_BLOB = 2048, NAME_LIMIT = 1000 };
 
 static const struct mech {
     const char *name, *plugin; /* what libsasl2 calls it, and the file that has it */
@@ -107,6 +107,23 @@ static int on_password(sasl_conn_t *conn, void *context, const char *user, const
     (void)conn;
     (void)propctx;
     return keep(x, x->asks->check(x->arg, span_str(user), span_of(pass, passlen)));
+}
+
+/* Its own canonical form loses memory on a name that does not fit, so that a stranger could use all of it up;
+ * such a name never gets there. */
+static int on_name(sasl_conn_t *conn, void *context, const char *in, unsigned inlen, unsigned flags,
+                   const char *realm, char *out, unsigned out_max, unsigned *out_len)
+{
+    (void)conn;
+    (void)context;
+    (void)flags;
+    (void)realm;
+    if (inlen > NAME_LIMIT || inlen >= out_max)
+        return SASL_BADPROT;
+    memmove(out, in, inlen);
+    out[inlen] = 0;
+    *out_len = inlen;
+    return SASL_OK;
 }
 
 static int on_policy(sasl_conn_t *conn, void *context, const char *requested_user, unsigned rlen,
@@ -259,6 +276,7 @@ static bool open_conn(struct sasl_exchange *x, const char *service)
     const sasl_callback_t callbacks[] = {{SASL_CB_GETOPT, PROC(on_option), x},
                                          {SASL_CB_LOG, PROC(on_log), x},
                                          {SASL_CB_SERVER_USERDB_CHECKPASS, PROC(on_password), x},
+                                         {SASL_CB_CANON_USER, PROC(on_name), x},
                                          {SASL_CB_PROXY_POLICY, PROC(on_policy), x},
                                          {SASL_CB_LIST_END, NULL, NULL}};
     memcpy(x->callbacks, callbacks, sizeof callbacks);
@@ -307,12 +325,27 @@ void sasl_exchange_free(struct sasl_exchange **xp)
     *xp = NULL;
 }
 
+static bool is_login(const struct sasl_exchange *x)
+{
+    return strcmp(x->mech->name, "LOGIN") == 0;
+}
+
+static bool has_letters(struct span name)
+{
+    for (size_t i = 0; i < name.n; i++)
+        if ((unsigned char)name.p[i] > ' ')
+            return true;
+    return false;
+}
+
 /* Is the blob fit to be shown to libsasl2? */
 static bool fit(const struct sasl_exchange *x, struct span blob)
 {
     bool nul = blob.n && memchr(blob.p, 0, blob.n);
+    if (is_login(x)) /* its plugin forgets to free the password of a name that has no canonical form */
+        return !nul && (x->spoken || (blob.n <= NAME_LIMIT && has_letters(blob)));
     if (!x->mech->scram)
-        return !nul || strcmp(x->mech->name, "PLAIN") == 0;
+        return true;
     if (nul || blob.n > SCRAM_BLOB)
         return false;
     /* RFC 5802 6: "p" belongs to the -PLUS form, and to no other. */
@@ -355,7 +388,7 @@ static int feed(struct sasl_exchange *x, struct span blob, const char **out, uns
     bool first = !x->begun;
     x->begun = true;
     /* LOGIN asks before it listens; a name that came with the command answers the first question. */
-    if (first && strcmp(x->mech->name, "LOGIN") == 0) {
+    if (first && is_login(x)) {
         int ret = begin(x, SPAN_NONE, out, n);
         if (ret != SASL_CONTINUE || !blob.p)
             return ret;

@@ -238,7 +238,6 @@ def test_many_leavers_at_once_are_asked_about(office, word):
     assert status != 0 and '2 of 15 accounts would vanish' in text, text
     send(office, address('yen'), word)
     assert len(c.uid('SEARCH', None, 'SUBJECT', word)[1][0].split()) == 1
-    assert login_fails(office, 'yen')  # the server is asked, and knows nobody of that name any more
     c.logout()
     assert any('directory_remove_limit' in l for l in office.alarms())
     assert sync(office, '--force') == (0, '0 added, 0 changed, 2 removed, 0 doubled')
