@@ -15,6 +15,9 @@ int adm_conf(const struct adm *a, struct conf **out);
 /* Print s as a JSON string. */
 void adm_json(const char *s);
 
+/* The process that holds the lock of a daemon's pid file, 0: it does not run, -1: cannot be said. */
+long adm_holder(const char *run_dir, const char *program);
+
 /* argv[0] is the subcommand's last word. */
 int adm_supervise(const struct adm *a, int argc, char **argv);
 int adm_status(const struct adm *a, int argc, char **argv);
@@ -24,6 +27,7 @@ int adm_config_man(const struct adm *a, int argc, char **argv);
 int adm_store_stats(const struct adm *a, int argc, char **argv);
 int adm_restore(const struct adm *a, int argc, char **argv);
 int adm_undelete(const struct adm *a, int argc, char **argv);
+int adm_store_upgrade(const struct adm *a, int argc, char **argv);
 int adm_trace(const struct adm *a, int argc, char **argv);
 int adm_mailbox_list(const struct adm *a, int argc, char **argv);
 int adm_account_list(const struct adm *a, int argc, char **argv);

@@ -78,6 +78,9 @@ static const struct subcommand table[] = {
      "  --mailbox M           only this one\n"
      "  --sync                take away here what an earlier run brought and what is gone there now\n"
      "All else as for import mbox.\n"},
+    {"store", "upgrade", adm_store_upgrade, false, "store upgrade [--json]",
+     "Bring the store of a stopped stored to this release's format. (stored does it at its start as "
+     "well.)\n"},
 };
 enum { ROWS = sizeof table / sizeof *table };
 

@@ -10,8 +10,7 @@
 
 static const char *const programs[] = {"stored", "directoryd", "imapd", "smtpd"};
 
-/* The process that holds the lock, 0: not running, -1: cannot be said. */
-static long holder(const char *run_dir, const char *program)
+long adm_holder(const char *run_dir, const char *program)
 {
     char path[4096];
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
@@ -39,7 +38,7 @@ int adm_status(const struct adm *a, int argc, char **argv)
     if (a->json)
         putchar('[');
     for (size_t i = 0; i < sizeof programs / sizeof *programs; i++) {
-        long pid = holder(c->run_dir, programs[i]);
+        long pid = adm_holder(c->run_dir, programs[i]);
         if (pid <= 0)
             status = EX_UNAVAILABLE;
         if (a->json)

@@ -20,3 +20,15 @@ enum err_code change_added(struct tx *t, const struct box *b, enum change_op op,
     assert(ok);
     return change_put(t, b->id, b->r.modseq, buf_span(v));
 }
+
+bool change_contents(const struct rec_change *r, struct ids *out)
+{
+    size_t size = r->op == CHANGE_EXPUNGE ? ITEM_EXPUNGE : r->op == CHANGE_MOVE_OUT ? ITEM_MOVE : 0;
+    for (uint32_t i = 0; size && i < r->count; i++) {
+        struct store_row row;
+        if (!rec_row_get(span_of(r->items.p + i * size + 4, REC_ROW), &row))
+            return false;
+        ids_add(out, row.content);
+    }
+    return true;
+}

@@ -2,6 +2,7 @@
  * the count of references apart from it. The sender is not trusted: sizes are added up before a byte is
  * believed. What the frames hold is never unpacked here. */
 #include "common/store/engine_int.h"
+#include <stdlib.h>
 
 /* The frame table must add up to what the head says. */
 static bool table_fits(const struct content_in *in)
@@ -91,19 +92,161 @@ enum err_code content_store(struct tx *t, const struct job *j, const struct cont
     return tx_put(t, T_REF, span_of(key, sizeof key), span_of(ref, sizeof ref));
 }
 
-enum err_code content_ref(struct tx *t, uint64_t content, int by)
+/* -- references -- */
+
+void ids_add(struct ids *l, uint64_t id)
+{
+    if (l->n == l->cap) {
+        l->cap = l->cap ? l->cap * 2 : 256;
+        l->v = xrealloc(l->v, l->cap * sizeof *l->v);
+    }
+    l->v[l->n++] = id;
+}
+
+void ids_free(struct ids *l)
+{
+    free(l->v);
+    *l = (struct ids){NULL, 0, 0};
+}
+
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* How often the id at i stands in the sorted list. */
+static uint32_t times(const struct ids *l, size_t i)
+{
+    size_t n = 1;
+    while (i + n < l->n && l->v[i + n] == l->v[i])
+        n++;
+    return (uint32_t)n;
+}
+
+static enum err_code ref_get(struct tx *t, uint64_t content, struct rec_ref *out)
 {
     unsigned char key[KEY_ID], v[REC_REF];
-    struct rec_ref r;
     size_t n;
     put_be64(key, content);
     enum err_code code = tx_get(t, T_REF, span_of(key, sizeof key), v, sizeof v, &n);
-    if (code != ERR_OK)
-        return code == ERR_MISSING ? ERR_BUG : code;
-    if (!rec_ref_get(span_of(v, n), &r) || (by < 0 && r.count < (uint32_t)-by))
+    if (code == ERR_OK && !rec_ref_get(span_of(v, n), out))
         return ERR_BUG;
-    r.count = (uint32_t)((int64_t)r.count + by);
-    r.dead_since_us = r.count ? 0 : clock_wall_us();
+    return code;
+}
+
+static enum err_code ref_put(struct tx *t, uint64_t content, uint32_t count)
+{
+    const struct rec_ref r = {.count = count};
+    unsigned char key[KEY_ID], v[REC_REF];
+    put_be64(key, content);
     rec_ref_put(&r, v);
     return tx_put(t, T_REF, span_of(key, sizeof key), span_of(v, sizeof v));
+}
+
+/* The record of a content goes; *segment and *bytes say where it lies. */
+static enum err_code record_drop(struct tx *t, uint64_t content, uint32_t *segment, uint64_t *bytes)
+{
+    unsigned char key[KEY_ID], v[REC_CONTENT_HEAD];
+    struct rec_content r;
+    size_t n;
+    put_be64(key, content);
+    enum err_code code = tx_get_head(t, T_CONTENT, span_of(key, sizeof key), v, sizeof v, &n);
+    if (code == ERR_OK && !rec_content_get(span_of(v, n), &r))
+        code = ERR_BUG;
+    if (code != ERR_OK)
+        return code;
+    *segment = r.segment;
+    *bytes = segment_share(r.frame_count, r.packed);
+    return tx_del(t, T_CONTENT, span_of(key, sizeof key));
+}
+
+/* Contents that nothing refers to: records, counts, and their bytes to the dead ones of their segments. */
+static enum err_code drop_dead(struct tx *t, const struct ids *dead)
+{
+    uint32_t segment = 0, last = 0;
+    uint64_t bytes = 0, sum = 0;
+    enum err_code code = ERR_OK;
+    for (size_t i = 0; i < dead->n && code == ERR_OK; i++) {
+        unsigned char key[KEY_ID];
+        put_be64(key, dead->v[i]);
+        code = record_drop(t, dead->v[i], &segment, &bytes);
+        if (code == ERR_MISSING) { /* verify tells of it; here it must not stop what goes on */
+            log_event(LOG_ALARM, NULL, "store.content.missing", F_UINT("content", dead->v[i]));
+            bytes = 0;
+            code = ERR_OK;
+        }
+        if (code == ERR_OK && bytes && segment != last) {
+            if (last)
+                code = segment_dead(t, last, sum);
+            last = segment;
+            sum = 0;
+        }
+        sum += bytes;
+        if (code == ERR_OK)
+            code = tx_del(t, T_REF, span_of(key, sizeof key));
+    }
+    return code == ERR_OK && last ? segment_dead(t, last, sum) : code;
+}
+
+enum err_code content_refs_add(struct tx *t, struct ids *l, bool lenient)
+{
+    enum err_code code = ERR_OK;
+    if (l->n)
+        qsort(l->v, l->n, sizeof *l->v, by_value);
+    for (size_t i = 0; i < l->n && code == ERR_OK;) {
+        struct rec_ref r;
+        uint32_t n = times(l, i);
+        code = ref_get(t, l->v[i], &r);
+        if (code == ERR_OK)
+            code = ref_put(t, l->v[i], r.count + n);
+        if (code == ERR_MISSING) {
+            log_event(LOG_ALARM, NULL, "store.content.missing", F_UINT("content", l->v[i]));
+            code = lenient ? ERR_OK : ERR_BUG;
+        }
+        i += n;
+    }
+    return code;
+}
+
+enum err_code content_refs_drop(struct tx *t, struct ids *l)
+{
+    enum err_code code = ERR_OK;
+    struct ids dead = {NULL, 0, 0};
+    if (l->n)
+        qsort(l->v, l->n, sizeof *l->v, by_value);
+    for (size_t i = 0; i < l->n && code == ERR_OK;) {
+        struct rec_ref r;
+        uint32_t n = times(l, i);
+        code = ref_get(t, l->v[i], &r);
+        if (code == ERR_MISSING || (code == ERR_OK && r.count && r.count < n)) {
+            log_event(LOG_ALARM, NULL, "store.references.wrong", F_UINT("content", l->v[i]),
+                      F_UINT("count", code == ERR_OK ? r.count : 0), F_UINT("given_back", n));
+            code = code == ERR_MISSING ? ERR_OK : ref_put(t, l->v[i], 0);
+        } else if (code == ERR_OK && r.count > n) {
+            code = ref_put(t, l->v[i], r.count - n);
+        } else if (code == ERR_OK) {
+            ids_add(&dead, l->v[i]);
+        }
+        i += n;
+    }
+    if (code == ERR_OK)
+        code = drop_dead(t, &dead);
+    ids_free(&dead);
+    return code;
+}
+
+enum err_code content_ref(struct tx *t, uint64_t content, int by)
+{
+    struct rec_ref r;
+    enum err_code code = ref_get(t, content, &r);
+    if (code != ERR_OK)
+        return code == ERR_MISSING ? ERR_BUG : code;
+    if (by < 0 && r.count < (uint32_t)-by)
+        return ERR_BUG;
+    r.count = (uint32_t)((int64_t)r.count + by);
+    if (r.count)
+        return ref_put(t, content, r.count);
+    struct ids dead = {&content, 1, 1};
+    return drop_dead(t, &dead);
 }

@@ -11,8 +11,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-static const char format_text[] = "provmail store 1\n";
-enum { FORMAT_LIMIT = 64, BALLAST = 16 << 20 };
+enum { BALLAST = 16 << 20 };
 
 /* -- parts and jobs -- */
 
@@ -111,32 +110,6 @@ static bool make_dir(int at, const char *name)
     return mkdirat(at, name, 0750) == 0 || errno == EEXIST;
 }
 
-/* The file that says which release can read the store. */
-static enum err_code check_format(struct engine *e, struct err *why)
-{
-    char text[FORMAT_LIMIT] = "";
-    int fd = openat(e->dir_fd, "format", O_RDONLY | O_CLOEXEC);
-    if (fd >= 0) {
-        ssize_t n = read(fd, text, sizeof text - 1);
-        close(fd);
-        if (n == (ssize_t)strlen(format_text) && memcmp(text, format_text, (size_t)n) == 0)
-            return ERR_OK;
-        return err_set(why, ERR_SYNTAX, NULL, "%s/format: not a store of this release", e->dir);
-    }
-    if (errno != ENOENT)
-        return folder_failed(e, "format", why);
-    if (faccessat(e->dir_fd, "db/store.db", F_OK, 0) == 0)
-        return err_set(why, ERR_SYNTAX, NULL, "%s: databases without a format file", e->dir);
-    FAULT_STEP("store.format.none");
-    fd = openat(e->dir_fd, "format.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
-    bool ok = fd >= 0 && write(fd, format_text, strlen(format_text)) == (ssize_t)strlen(format_text) &&
-              fsync(fd) == 0 && renameat(e->dir_fd, "format.new", e->dir_fd, "format") == 0 &&
-              fsync(e->dir_fd) == 0;
-    if (fd >= 0)
-        close(fd);
-    return ok ? ERR_OK : folder_failed(e, "format", why);
-}
-
 static enum err_code open_folder(struct engine *e, struct err *why)
 {
     if (mkdir(e->dir, 0750) != 0 && errno != EEXIST)
@@ -152,7 +125,7 @@ static enum err_code open_folder(struct engine *e, struct err *why)
     e->segment_dir_fd = openat(e->dir_fd, "segments", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (e->segment_dir_fd < 0)
         return folder_failed(e, "segments", why);
-    return check_format(e, why);
+    return format_check(e, why);
 }
 
 /* Space that recovery may need when others have filled the disk: given up before it, taken again after. */
@@ -192,6 +165,7 @@ static struct engine *engine_alloc(const struct engine_options *o)
     pthread_mutex_init(&e->id_lock, NULL);
     pthread_mutex_init(&e->segment_lock, NULL);
     pthread_mutex_init(&e->lease_lock, NULL);
+    pthread_mutex_init(&e->hold_lock, NULL);
     pthread_cond_init(&e->work, &monotonic);
     pthread_cond_init(&e->large_work, &monotonic);
     pthread_cond_init(&e->care_wake, &monotonic);
@@ -244,6 +218,8 @@ enum err_code engine_open(const struct engine_options *o, struct engine **out, s
         ballast_give(e);
         code = env_open(e, why);
     }
+    if (code == ERR_OK)
+        code = upgrade_run(e, why);
     if (code == ERR_OK && ids_load(e) != ERR_OK)
         code = err_set(why, ERR_BUG, NULL, "%s: the record of identities is broken", e->dir);
     if (code == ERR_OK)

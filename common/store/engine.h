@@ -76,12 +76,16 @@ struct engine_options {
     uint64_t message_limit;                  /* raw bytes of one message */
     int64_t undelete_us;                     /* how far back deleted mail can be had */
     uint64_t reserve;                        /* free bytes below which nothing is added */
+    uint64_t log_keep;                       /* bytes of log that holds may keep; 0: no bound */
+    uint32_t slice;                          /* records in a transaction of care and upgrades; 0: 256 */
     void (*done)(void *arg, struct news *n); /* called on the writer thread after each batch */
+    /* While an older store is upgraded, before engine_open returns; may be NULL. */
+    void (*progress)(void *arg, const char *what, uint64_t records);
     void *arg;
 };
 
-/* Lock the folder, recover, start the threads. ERR_STATE: another process has it. ERR_SYNTAX: made by a newer
- * release, or not a store. ERR_RETRY, ERR_BUG: why says. */
+/* Lock the folder, recover, upgrade a store of an older format, start the threads. ERR_STATE: another process
+ * has it. ERR_SYNTAX: made by a newer release, or not a store. ERR_RETRY, ERR_BUG: why says. */
 CHECK_RESULT enum err_code engine_open(const struct engine_options *o, struct engine **out, struct err *why);
 /* Finish what was submitted, checkpoint, stop. Jobs come back through done before it returns. */
 void engine_close(struct engine **e);
@@ -122,6 +126,14 @@ CHECK_RESULT enum err_code engine_account(struct engine *e, const struct uuid *a
 /* The state of a mailbox for an event. ERR_MISSING; ERR_DENIED: another account's. */
 CHECK_RESULT enum err_code engine_modseq(struct engine *e, const struct uuid *account, uint64_t mailbox,
                                          uint64_t *modseq, uint64_t *mark);
+/* Hold back what a backup still has to copy: log files from number first_log on (0: from the oldest that is
+ * there) and every segment stay on the disk. Answers the hold, 0: there are too many. It falls by
+ * engine_hold_end, or by itself when it keeps more log than engine_options.log_keep. */
+uint64_t engine_hold(struct engine *e, uint32_t first_log);
+/* Older log files are copied. False: the hold had fallen, files may be gone. */
+CHECK_RESULT bool engine_hold_move(struct engine *e, uint64_t hold, uint32_t first_log);
+/* False: it had fallen before. */
+bool engine_hold_end(struct engine *e, uint64_t hold);
 /* Whether a queue entry is due that no worker has leased. */
 bool engine_queue_due(struct engine *e);
 /* Take back the leases of an asker that went away. */

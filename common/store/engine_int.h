@@ -50,6 +50,13 @@ struct stream {
     bool dirty; /* written, not synced */
 };
 
+/* What a backup holds back: log files from first_log on, and all segments. */
+struct hold {
+    uint64_t number; /* 0: free */
+    uint32_t first_log;
+};
+enum { HOLDS = 16 };
+
 enum { SEGMENT_FDS = 128, SEGMENT_HEAD = 64 };
 struct segment_fd {
     uint32_t number;
@@ -62,8 +69,20 @@ struct counters {
     _Atomic uint64_t batches, flushes, jobs, deadlocks, checkpoints, refused_full, segments_made;
 };
 
+/* The format of the store's folder that this code writes; STORE.md tells what each brought. */
+enum { STORE_FORMAT = 2 };
+
+/* A list of content ids that grows. */
+struct ids {
+    uint64_t *v;
+    size_t n, cap;
+};
+void ids_add(struct ids *l, uint64_t id);
+void ids_free(struct ids *l);
+
 struct engine {
     struct engine_options o;
+    unsigned format;
     char *dir;
     int lock_fd, dir_fd, segment_dir_fd;
     DB_ENV *env;
@@ -71,6 +90,10 @@ struct engine {
 
     pthread_mutex_t id_lock;
     uint64_t id_next[ID_KINDS], id_end[ID_KINDS];
+
+    pthread_mutex_t hold_lock;
+    struct hold holds[HOLDS];
+    uint64_t next_hold;
 
     pthread_mutex_t segment_lock; /* guards next_segment and fds */
     uint32_t next_segment;
@@ -182,12 +205,27 @@ enum err_code back_close(struct back *b) CHECK_RESULT;
 void __attribute__((noreturn)) engine_fatal(struct engine *e, const char *what, const char *why);
 
 /* -- env.c -- */
+enum {
+    LOG_FILE = 10 << 20
+}; /* recovery writes the rest of a torn file with zeros: small ones keep that short */
 enum err_code env_open(struct engine *e, struct err *why) CHECK_RESULT;
 void env_close(struct engine *e);
 void env_checkpoint(struct engine *e, bool force);
 bool env_has_versions(enum table t);
 uint64_t env_log_bytes(struct engine *e); /* bytes of log ever written, roughly */
+
+/* -- care.c -- */
 void *care_main(void *engine);
+/* The first log file that a hold wants kept; UINT32_MAX: none. Holds beyond the bound are broken here. */
+uint32_t holds_first_log(struct engine *e);
+/* Whether segments may leave the disk now. */
+bool holds_segments(struct engine *e);
+
+/* -- upgrade.c -- */
+/* Read the format file, or make it where there is no store yet. ERR_SYNTAX: not a store, or a newer one. */
+enum err_code format_check(struct engine *e, struct err *why) CHECK_RESULT;
+/* Bring an older store to STORE_FORMAT. */
+enum err_code upgrade_run(struct engine *e, struct err *why) CHECK_RESULT;
 
 /* -- ids.c -- */
 enum err_code ids_load(struct engine *e) CHECK_RESULT;
@@ -208,6 +246,12 @@ void stream_sync(struct stream *s);
 enum err_code stream_add_large(struct stream *s, struct job *j, const struct wire_content *w,
                                struct span table, struct span bytes) CHECK_RESULT;
 void stream_close(struct stream *s);
+/* Bytes that a content takes in its segment, with its head. */
+uint64_t segment_share(uint32_t frames, uint64_t packed);
+enum err_code segment_get(struct tx *t, uint32_t number, struct rec_segment *out) CHECK_RESULT;
+enum err_code segment_put(struct tx *t, uint32_t number, const struct rec_segment *r) CHECK_RESULT;
+/* That many bytes of a segment are dead from now on. */
+enum err_code segment_dead(struct tx *t, uint32_t number, uint64_t bytes) CHECK_RESULT;
 enum err_code segment_read(struct engine *e, uint32_t number, uint64_t offset, char *out,
                            size_t n) CHECK_RESULT;
 enum err_code segment_recover(struct engine *e, struct err *why) CHECK_RESULT;
@@ -223,8 +267,12 @@ bool content_take(struct wire_in *in, uint64_t limit, struct content_in *out) CH
 bool content_find(uint16_t type, struct span body, uint64_t limit, struct content_in *out) CHECK_RESULT;
 enum err_code content_store(struct tx *t, const struct job *j, const struct content_in *in, const char *trace,
                             uint32_t refs) CHECK_RESULT;
-/* by: how many references more or less. */
+/* by: how many references more or less. Without any the content goes at once. */
 enum err_code content_ref(struct tx *t, uint64_t content, int by) CHECK_RESULT;
+/* One reference more, or less, for each id of the list (which is sorted then; an id may stand there often).
+ * lenient: a content that is not there is passed over with an alarm. */
+enum err_code content_refs_add(struct tx *t, struct ids *l, bool lenient) CHECK_RESULT;
+enum err_code content_refs_drop(struct tx *t, struct ids *l) CHECK_RESULT;
 
 /* -- account.c -- */
 enum err_code account_get(struct tx *t, const struct uuid *id, struct rec_account *out) CHECK_RESULT;
@@ -322,8 +370,8 @@ struct slice {
 };
 /* Expunge these rows of b in one transaction; adds the answer of an expunge (one part). */
 enum err_code expunge_slice(struct tx *t, struct job *j, struct box *b, const struct slice *s) CHECK_RESULT;
-/* One reference more (or less) to the content of each row, in the order of the keys. */
-enum err_code slice_refs(struct tx *t, const struct slice *s, int by) CHECK_RESULT;
+/* One reference more to the content of each row. */
+enum err_code slice_refs(struct tx *t, const struct slice *s) CHECK_RESULT;
 
 /* -- history.c -- */
 /* Note what a name record was and is (NULL: nothing); called by name_put and name_del. */
@@ -344,6 +392,8 @@ enum err_code op_folder(struct tx *t, struct job *j) CHECK_RESULT;
 enum err_code change_put(struct tx *t, uint64_t mailbox, uint64_t modseq, struct span value) CHECK_RESULT;
 enum err_code change_added(struct tx *t, const struct box *b, enum change_op op, uint64_t other, uint32_t uid,
                            uint32_t count) CHECK_RESULT;
+/* Add the contents that old rows of a change name. False: a row is broken. */
+bool change_contents(const struct rec_change *r, struct ids *out) CHECK_RESULT;
 
 /* -- deliver.c, queue.c, trace.c -- */
 enum err_code op_deliver(struct tx *t, struct job *j) CHECK_RESULT;

@@ -1,7 +1,6 @@
 /* The Berkeley DB environment: opening with recovery under a lock of our own (DB_PRIVATE does not keep a
- * second process out), tables, checkpoints by time and by log written, removal of logs that recovery does not
- * need. The hard point is the bound on recovery time: checkpoints follow the distance in the log, not only
- * the clock. */
+ * second process out), tables, checkpoints, removal of logs that recovery does not need and no backup
+ * holds. When there is a checkpoint is care.c's to say. */
 #include "common/store/engine_int.h"
 #include "common/base/fault.h"
 #include <errno.h>
@@ -12,13 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum {
-    LOG_FILE = 10 << 20, /* recovery writes the rest of a torn file with zeros: small ones keep that short */
-    LOG_BUFFER = 4 << 20,
-    LOCKS = 200000,
-    TRANSACTIONS = 2000,
-    CARE_TICK_MS = 100
-};
+enum { LOG_BUFFER = 4 << 20, LOCKS = 200000, TRANSACTIONS = 2000 };
 
 /* Tables that sessions scan have versions (a snapshot then waits for no lock, at the price of a copy of the
  * page for each transaction that changes it). The others are read one record at a time, or by administrators.
@@ -142,6 +135,27 @@ uint64_t env_log_bytes(struct engine *e)
     return bytes;
 }
 
+/* Log files that no recovery needs and nobody holds. */
+static void remove_logs(struct engine *e)
+{
+    char **gone = NULL, name[32];
+    pthread_mutex_lock(&e->hold_lock); /* a hold that begins now finds all files or none of those that go */
+    const uint32_t keep_from = holds_first_log(e);
+    int ret = e->env->log_archive(e->env, &gone, keep_from == UINT32_MAX ? DB_ARCH_REMOVE : 0);
+    for (char **f = gone; ret == 0 && f && *f && keep_from != UINT32_MAX; f++) {
+        unsigned number;
+        if (sscanf(*f, "log.%u", &number) != 1 || number >= keep_from)
+            continue;
+        snprintf(name, sizeof name, "db/log.%010u", number);
+        if (unlinkat(e->dir_fd, name, 0) != 0)
+            ret = errno;
+    }
+    pthread_mutex_unlock(&e->hold_lock);
+    free(gone);
+    if (ret != 0)
+        log_event(LOG_ERROR, NULL, "store.log.kept", F_STR("why", db_strerror(ret)));
+}
+
 void env_checkpoint(struct engine *e, bool force)
 {
     int ret =
@@ -154,51 +168,6 @@ void env_checkpoint(struct engine *e, bool force)
         engine_fatal(e, "checkpoint", db_strerror(ret));
     atomic_fetch_add(&e->count.checkpoints, 1);
     FAULT_STEP("store.checkpoint.done");
-    char **gone = NULL;
-    ret = e->env->log_archive(e->env, &gone, DB_ARCH_REMOVE);
-    free(gone);
+    remove_logs(e);
     FAULT_STEP("store.logs.removed");
-    if (ret != 0)
-        log_event(LOG_ERROR, NULL, "store.log.kept", F_STR("why", db_strerror(ret)));
-}
-
-static bool care_sleep(struct engine *e)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += CARE_TICK_MS * 1000000L;
-    if (until.tv_nsec >= 1000000000L) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000L;
-    }
-    pthread_mutex_lock(&e->lock);
-    if (!e->stopping)
-        pthread_cond_timedwait(&e->care_wake, &e->lock, &until);
-    bool stop = e->stopping;
-    pthread_mutex_unlock(&e->lock);
-    return !stop;
-}
-
-/* Checkpoints, and once an hour what is old. */
-void *care_main(void *engine)
-{
-    pthread_setname_np(pthread_self(), "care");
-    enum { HOUR_MS = 3600 * 1000 };
-    struct engine *e = engine;
-    uint64_t last_ms = clock_mono_ms(), last_bytes = env_log_bytes(e), expired_ms = last_ms;
-    while (care_sleep(e)) {
-        uint64_t now = clock_mono_ms(), bytes = env_log_bytes(e);
-        bool due = bytes - last_bytes >= e->o.checkpoint_size ||
-                   (bytes != last_bytes && now - last_ms >= e->o.checkpoint_ms);
-        if (due) {
-            env_checkpoint(e, false);
-            last_ms = clock_mono_ms();
-            last_bytes = env_log_bytes(e);
-        }
-        if (now - expired_ms >= HOUR_MS) {
-            expired_ms = now;
-            engine_submit(e, job_new(WIRE_EXPIRE));
-        }
-    }
-    return NULL;
 }

@@ -10,8 +10,8 @@ common_libengine_a_SOURCES = \
 	common/store/engine.h common/store/engine_int.h common/store/wire.h \
 	common/store/rec.h common/store/rec.c \
 	common/store/crc.h common/store/crc.c \
-	common/store/tx.c common/store/env.c common/store/ids.c common/store/segment.c common/store/recover.c \
-	common/store/content.c common/store/account.c common/store/mailbox.c common/store/name.c \
+	common/store/tx.c common/store/env.c common/store/care.c common/store/ids.c common/store/segment.c common/store/recover.c \
+	common/store/upgrade.c common/store/content.c common/store/account.c common/store/mailbox.c common/store/name.c \
 	common/store/history.c common/store/restore.c \
 	common/store/message.c common/store/flags.c common/store/move.c common/store/change.c \
 	common/store/deliver.c common/store/queue.c common/store/trace.c common/store/done.c \
@@ -40,6 +40,12 @@ tests_unit_test_store_engine_LDADD = common/libengine.a common/libbase.a $(ENGIN
 tests_unit_test_store_past_SOURCES = tests/unit/test_store_past.c
 tests_unit_test_store_past_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_store_past_LDADD = common/libengine.a common/libbase.a $(ENGINE_LIBS) $(SODIUM_LIBS) $(CMOCKA_LIBS)
+check_PROGRAMS += tests/unit/test_store_care
+TESTS += tests/unit/test_store_care
+tests_unit_test_store_care_SOURCES = tests/unit/test_store_care.c tests/lib/engine_drive.h tests/lib/engine_drive.c
+tests_unit_test_store_care_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_store_care_LDADD = $(ENGINE_TEST_LDADD) $(CMOCKA_LIBS)
+EXTRA_DIST += tests/data/store-1.tar.gz tests/e2e/test_store_care.py
 tests_unit_test_store_wire_SOURCES = tests/unit/test_store_wire.c tests/lib/store_env.h tests/lib/store_env.c
 tests_unit_test_store_wire_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_store_wire_LDADD = $(STORE_TEST_LDADD) $(CMOCKA_LIBS)
@@ -47,6 +53,12 @@ tests_unit_test_store_client_SOURCES = tests/unit/test_store_client.c tests/lib/
 tests_unit_test_store_client_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_store_client_LDADD = $(STORE_TEST_LDADD) $(CMOCKA_LIBS)
 endif
+
+# A maker of small stores for the tests of upgrades, and the engine without sockets.
+ENGINE_TEST_LDADD = common/libengine.a common/libbase.a $(ENGINE_LIBS) $(SODIUM_LIBS)
+check_PROGRAMS += tests/data/make_store
+tests_data_make_store_SOURCES = tests/data/make_store.c tests/lib/engine_drive.h tests/lib/engine_drive.c
+tests_data_make_store_LDADD = $(ENGINE_TEST_LDADD)
 
 check_PROGRAMS += tests/bench/bench_store
 tests_bench_bench_store_SOURCES = tests/bench/bench_store.c tests/lib/store_env.h tests/lib/store_env.c

@@ -1,6 +1,6 @@
 /* Expunge, copy, move, and the rename of INBOX, in slices of their own transactions (flags.c says why).
  * The hard points: a mailbox may be copied to itself (then there is one record of it, not two), references of
- * contents are counted in the order of their keys, and a move is an expunge and an append that no crash
+ * contents follow the rows into the history, and a move is an expunge and an append that no crash
  * parts. */
 #include "common/store/engine_int.h"
 #include <stdlib.h>
@@ -66,8 +66,8 @@ static bool change_rows(struct buf *v, const struct slice *s, const uint32_t *fr
     return ok;
 }
 
-/* Take rows out of b: rows, counters, change; references and quota are the caller's. fresh: UIDs of a move.
- */
+/* Take rows out of b: rows, counters, change (whose old rows keep the references of the rows); quota is the
+ * caller's. fresh: UIDs of a move. */
 static enum err_code take_out(struct tx *t, struct box *b, const struct slice *s, uint64_t to,
                               const uint32_t *fresh)
 {
@@ -89,27 +89,14 @@ static enum err_code take_out(struct tx *t, struct box *b, const struct slice *s
     return code;
 }
 
-static int by_content(const void *a, const void *b)
+/* One reference more for each row. */
+enum err_code slice_refs(struct tx *t, const struct slice *s)
 {
-    const struct store_row *x = a, *y = b;
-    return x->content < y->content ? -1 : x->content > y->content;
-}
-
-/* One reference more or less for each row, in the order of the keys. */
-enum err_code slice_refs(struct tx *t, const struct slice *s, int by)
-{
-    enum err_code code = ERR_OK;
-    struct slice *sorted = xmalloc(sizeof *sorted);
-    *sorted = *s;
-    qsort(sorted->v, sorted->n, sizeof *sorted->v, by_content);
-    for (size_t i = 0; i < sorted->n && code == ERR_OK;) {
-        int same = 1;
-        while (i + (size_t)same < sorted->n && sorted->v[i + (size_t)same].content == sorted->v[i].content)
-            same++;
-        code = content_ref(t, sorted->v[i].content, by * same);
-        i += (size_t)same;
-    }
-    free(sorted);
+    struct ids l = {NULL, 0, 0};
+    for (size_t i = 0; i < s->n; i++)
+        ids_add(&l, s->v[i].content);
+    enum err_code code = content_refs_add(t, &l, false);
+    ids_free(&l);
     return code;
 }
 
@@ -128,8 +115,6 @@ enum err_code expunge_slice(struct tx *t, struct job *j, struct box *b, const st
         code = quota_move(t, &j->account, -bytes_of(s), -(int64_t)s->n, 0);
     if (s->n && code == ERR_OK)
         code = take_out(t, b, s, 0, NULL);
-    if (s->n && code == ERR_OK)
-        code = slice_refs(t, s, -1);
     if (s->n && code == ERR_OK)
         code = box_put(t, b);
     const struct wire_expunged_part part = {b->r.modseq, (uint32_t)s->n, 0};
@@ -294,8 +279,8 @@ static enum err_code copy_slice(struct tx *t, struct job *j, struct copying *c)
         code = put_copies(t, c);
     if (code == ERR_OK && c->move)
         code = take_out(t, &c->from, &c->s, c->dest->id, c->fresh);
-    if (code == ERR_OK && !c->move)
-        code = slice_refs(t, &c->s, 1);
+    if (code == ERR_OK)
+        code = slice_refs(t, &c->s); /* of a move too: the old row lives on in the change */
     if (code == ERR_OK && c->move && c->dest != &c->from)
         code = box_put(t, &c->from);
     return code == ERR_OK ? box_put(t, c->dest) : code;

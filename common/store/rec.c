@@ -19,11 +19,15 @@ static void put_bytes(struct put *c, const void *from, size_t n)
     memcpy(c->p, from, n);
     c->p += n;
 }
-static struct put put_start(unsigned char *out, size_t n)
+static struct put put_version(unsigned char *out, size_t n, unsigned version)
 {
     struct put c = {out, out + n};
-    put(&c, REC_VERSION, 1);
+    put(&c, version, 1);
     return c;
+}
+static struct put put_start(unsigned char *out, size_t n)
+{
+    return put_version(out, n, REC_VERSION);
 }
 
 /* False also when the version is not ours. */
@@ -31,6 +35,13 @@ static bool get_start(struct span v, struct reader *r)
 {
     *r = reader_of(v);
     return read_u8(r) == REC_VERSION && !r->bad;
+}
+/* The version of a record that has had several, 0: none of ours. */
+static unsigned get_version(struct span v, unsigned newest, struct reader *r)
+{
+    *r = reader_of(v);
+    unsigned version = read_u8(r);
+    return r->bad || version > newest ? 0 : version;
 }
 static void get_bytes(struct reader *r, void *out, size_t n)
 {
@@ -46,7 +57,7 @@ static void get_trace(struct reader *r, char out[TRACE_TEXT])
 
 void rec_account_put(const struct rec_account *r, unsigned char out[REC_ACCOUNT])
 {
-    struct put c = put_start(out, REC_ACCOUNT);
+    struct put c = put_version(out, REC_ACCOUNT, 2);
     put(&c, (uint64_t)r->created_us, 8);
     put(&c, (uint64_t)r->last_login_us, 8);
     put(&c, (uint64_t)r->revoked_before_us, 8);
@@ -55,13 +66,15 @@ void rec_account_put(const struct rec_account *r, unsigned char out[REC_ACCOUNT]
     put(&c, r->list_serial, 8);
     put(&c, r->mailboxes, 4);
     put(&c, r->specials, 1);
+    put(&c, r->hold, 1);
     assert(c.p == c.end);
 }
 
 bool rec_account_get(struct span v, struct rec_account *out)
 {
     struct reader r;
-    if (!get_start(v, &r))
+    unsigned version = get_version(v, 2, &r);
+    if (!version)
         return false;
     out->created_us = (int64_t)read_u64(&r);
     out->last_login_us = (int64_t)read_u64(&r);
@@ -71,6 +84,7 @@ bool rec_account_get(struct span v, struct rec_account *out)
     out->list_serial = read_u64(&r);
     out->mailboxes = read_u32(&r);
     out->specials = read_u8(&r) != 0;
+    out->hold = version >= 2 && read_u8(&r) != 0;
     return !r.bad;
 }
 
@@ -427,22 +441,25 @@ bool rec_repeat_get(struct span v, struct rec_repeat *out)
 
 void rec_segment_put(const struct rec_segment *r, unsigned char out[REC_SEGMENT])
 {
-    struct put c = put_start(out, REC_SEGMENT);
+    struct put c = put_version(out, REC_SEGMENT, 2);
     put(&c, r->sealed, 1);
     put(&c, r->large, 1);
     put(&c, r->end, 8);
     put(&c, r->first_content, 8);
+    put(&c, r->dead, 8);
     assert(c.p == c.end);
 }
 
 bool rec_segment_get(struct span v, struct rec_segment *out)
 {
     struct reader r;
-    if (!get_start(v, &r))
+    unsigned version = get_version(v, 2, &r);
+    if (!version)
         return false;
     out->sealed = read_u8(&r);
     out->large = read_u8(&r);
     out->end = read_u64(&r);
     out->first_content = read_u64(&r);
+    out->dead = version >= 2 ? read_u64(&r) : 0;
     return !r.bad;
 }

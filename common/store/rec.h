@@ -52,8 +52,9 @@ struct rec_account {
     uint64_t list_serial; /* rises with each change of its list of mailboxes */
     uint32_t mailboxes;
     bool specials; /* the special-use mailboxes have been made */
+    bool hold;     /* legal hold: nothing of it is purged (since version 2) */
 };
-enum { REC_ACCOUNT = 54 };
+enum { REC_ACCOUNT = 55 };
 void rec_account_put(const struct rec_account *r, unsigned char out[REC_ACCOUNT]);
 bool rec_account_get(struct span v, struct rec_account *out) CHECK_RESULT;
 
@@ -130,7 +131,8 @@ static inline struct rec_frame rec_frame_at(struct span frames, size_t i)
     return (struct rec_frame){get_be32(p), get_be32(p + 4), get_be32(p + 8)};
 }
 
-/* -- content_ref -- */
+/* -- content_ref: one for each row, each queue entry and each old row of a kept change record. At 0 the
+ * record goes, and the content with it -- */
 struct rec_ref {
     uint32_t count;
     int64_t dead_since_us; /* when count fell to 0, else 0 */
@@ -219,10 +221,11 @@ bool rec_repeat_get(struct span v, struct rec_repeat *out) CHECK_RESULT;
 /* -- segment: key number -- */
 struct rec_segment {
     uint8_t sealed, large;
-    uint64_t end;           /* once sealed */
-    uint64_t first_content; /* contents with a smaller id are not in it */
+    uint64_t end;           /* once sealed; of one that compaction fills: what is committed */
+    uint64_t first_content; /* contents with a smaller id are not in it (but those that compaction brought) */
+    uint64_t dead;          /* bytes of contents that are gone (since version 2) */
 };
-enum { REC_SEGMENT = 19 };
+enum { REC_SEGMENT = 27 };
 void rec_segment_put(const struct rec_segment *r, unsigned char out[REC_SEGMENT]);
 bool rec_segment_get(struct span v, struct rec_segment *out) CHECK_RESULT;
 

@@ -94,7 +94,7 @@ static enum err_code restore_add(struct tx *t, struct job *j, struct restoring *
     if (code == ERR_OK && r->s.n)
         code = put_rows(t, r);
     if (code == ERR_OK && r->s.n)
-        code = slice_refs(t, &r->s, 1);
+        code = slice_refs(t, &r->s);
     if (code == ERR_OK && r->s.n)
         code = box_put(t, &r->to);
     r->out.done = (uint32_t)r->s.n;

@@ -49,18 +49,70 @@ static enum err_code write_failed(struct engine *e, const char *what)
     return ERR_RETRY;
 }
 
-static enum err_code note_segment(struct engine *e, uint32_t number, const struct rec_segment *r)
+uint64_t segment_share(uint32_t frames, uint64_t packed)
 {
-    struct tx t;
+    return CONTENT_HEAD + (uint64_t)frames * REC_FRAME + packed;
+}
+
+enum err_code segment_get(struct tx *t, uint32_t number, struct rec_segment *out)
+{
+    unsigned char key[4], v[REC_SEGMENT];
+    size_t n;
+    put_be32(key, number);
+    enum err_code code = tx_get(t, T_SEGMENT, span_of(key, sizeof key), v, sizeof v, &n);
+    return code == ERR_OK && !rec_segment_get(span_of(v, n), out) ? ERR_BUG : code;
+}
+
+enum err_code segment_put(struct tx *t, uint32_t number, const struct rec_segment *r)
+{
     unsigned char key[4], v[REC_SEGMENT];
     put_be32(key, number);
     rec_segment_put(r, v);
+    return tx_put(t, T_SEGMENT, span_of(key, sizeof key), span_of(v, sizeof v));
+}
+
+enum err_code segment_dead(struct tx *t, uint32_t number, uint64_t bytes)
+{
+    struct rec_segment r;
+    enum err_code code = segment_get(t, number, &r);
+    if (code != ERR_OK)
+        return code == ERR_MISSING ? ERR_BUG : code;
+    r.dead += bytes;
+    return segment_put(t, number, &r);
+}
+
+static enum err_code note_new(struct engine *e, uint32_t number, const struct rec_segment *r)
+{
+    struct tx t;
     enum err_code code = tx_begin(e, false, &t);
     if (code == ERR_OK)
-        code = tx_put(&t, T_SEGMENT, span_of(key, sizeof key), span_of(v, sizeof v));
+        code = segment_put(&t, number, r);
     if (code == ERR_OK)
         code = tx_commit(&t);
     tx_free(&t);
+    return code;
+}
+
+/* The record keeps what is dead, which another thread may have raised: tried again after a deadlock. */
+static enum err_code note_sealed(struct engine *e, uint32_t number, uint64_t end)
+{
+    enum { TRIES = 8 };
+    enum err_code code = ERR_RETRY;
+    for (int i = 0; i < TRIES && code == ERR_RETRY; i++) {
+        struct tx t;
+        struct rec_segment r;
+        code = tx_begin(e, false, &t);
+        if (code == ERR_OK)
+            code = segment_get(&t, number, &r);
+        if (code == ERR_OK) {
+            r.sealed = 1;
+            r.end = end;
+            code = segment_put(&t, number, &r);
+        }
+        if (code == ERR_OK)
+            code = tx_commit(&t);
+        tx_free(&t);
+    }
     return code;
 }
 
@@ -94,7 +146,7 @@ static enum err_code stream_open(struct stream *s)
     if (fdatasync(fd) != 0 || fsync(e->segment_dir_fd) != 0)
         engine_fatal(e, "syncing a new segment", strerror(errno));
     FAULT_STEP("store.segment.named");
-    enum err_code code = note_segment(e, number, &r);
+    enum err_code code = note_new(e, number, &r);
     FAULT_STEP("store.segment.recorded");
     if (code != ERR_OK) {
         close(fd);
@@ -117,8 +169,7 @@ static enum err_code stream_seal(struct stream *s)
         return code;
     stream_sync(s);
     FAULT_STEP("store.segment.full");
-    const struct rec_segment r = {.sealed = 1, .large = s->large, .end = s->written};
-    code = note_segment(s->e, s->number, &r);
+    code = note_sealed(s->e, s->number, s->written);
     FAULT_STEP("store.segment.sealed");
     if (code == ERR_OK) {
         close(s->fd);

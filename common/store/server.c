@@ -340,6 +340,19 @@ static void on_accepted(void *arg, struct ipc *ipc)
     ipc_set_arg(ipc, conn_new(l->s, ipc, l->role));
 }
 
+/* A store of an older format may take minutes: people see where it is. */
+static void on_upgrade(void *arg, const char *what, uint64_t records)
+{
+    enum { EVERY_MS = 2000 };
+    struct server *s = arg;
+    if (clock_mono_ms() - s->progress_ms < EVERY_MS)
+        return;
+    s->progress_ms = clock_mono_ms();
+    log_event(LOG_INFO, NULL, "store.upgrade.going", F_STR("what", what), F_UINT("records", records));
+    if (s->upgrade_only)
+        dprintf(STDERR_FILENO, "stored: upgrading: %s, %llu records\n", what, (unsigned long long)records);
+}
+
 static enum err_code open_engine(struct server *s, struct err *why)
 {
     const struct conf *c = daemon_conf(s->d);
@@ -353,20 +366,39 @@ static enum err_code open_engine(struct server *s, struct err *why)
                                      .message_limit = largest + (1 << 20), /* and its trace fields */
                                      .undelete_us = (int64_t)c->undelete_window * 1000,
                                      .reserve = 32 << 20,
+                                     .log_keep = c->store_log_keep,
                                      .done = on_batch,
+                                     .progress = on_upgrade,
                                      .arg = s};
     return engine_open(&o, &s->e, why);
 }
 
-void server_start(struct server *s)
+static void open_or_leave(struct server *s)
 {
     struct err why = {.code = ERR_OK};
+    if (open_engine(s, &why) == ERR_OK)
+        return;
+    log_event(LOG_ALARM, NULL, "store.start.failed", F_STR("why", why.log));
+    dprintf(STDERR_FILENO, "stored: %s\n", why.log);
+    _exit(why.code == ERR_STATE    ? 75 /* EX_TEMPFAIL */
+          : why.code == ERR_SYNTAX ? 78 /* EX_CONFIG: not a store that this release can open */
+                                   : 70 /* EX_SOFTWARE */);
+}
+
+void server_upgrade(struct server *s)
+{
+    s->upgrade_only = true;
+    open_or_leave(s);
+    engine_close(&s->e);
+    dprintf(STDERR_FILENO, "stored: the store in %s has this release's format\n",
+            daemon_conf(s->d)->mail_dir);
+    daemon_done(s->d);
+}
+
+void server_start(struct server *s)
+{
     uint64_t begin_ms = clock_mono_ms();
-    if (open_engine(s, &why) != ERR_OK) {
-        log_event(LOG_ALARM, NULL, "store.start.failed", F_STR("why", why.log));
-        dprintf(STDERR_FILENO, "stored: %s\n", why.log);
-        _exit(why.code == ERR_STATE ? 75 /* EX_TEMPFAIL */ : 70 /* EX_SOFTWARE */);
-    }
+    open_or_leave(s);
     s->held_last = &s->held;
     readers_start(s);
     for (size_t i = 0; i < ROLES; i++) {

@@ -90,6 +90,8 @@ struct server {
     struct daemon *d;
     struct loop *loop;
     struct engine *e;
+    bool upgrade_only;
+    uint64_t progress_ms; /* when an upgrade last said where it is */
     unsigned char key[CRYPTO_HASH];
     struct listener {
         struct server *s;
@@ -118,6 +120,8 @@ struct server {
 
 /* -- server.c -- */
 void server_start(struct server *s);
+/* Open the store, which upgrades an older one, close it, and end the process. */
+void server_upgrade(struct server *s);
 /* Answers are out, connections closed. */
 void server_stop(struct server *s);
 void conn_hold(struct conn *c, size_t bytes);

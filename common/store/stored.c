@@ -74,9 +74,14 @@ static enum err_code make_mail_dir(struct server *s, struct err *why)
     return ERR_OK;
 }
 
+static bool only_upgrade; /* --upgrade: open the store, which upgrades it, and end */
+
 static void start(void *arg)
 {
-    server_start(arg);
+    if (only_upgrade)
+        server_upgrade(arg);
+    else
+        server_start(arg);
 }
 
 static enum err_code open_all(struct daemon *d, struct err *why)
@@ -90,7 +95,7 @@ static enum err_code open_all(struct daemon *d, struct err *why)
     enum err_code code = load_key(s, why);
     if (code == ERR_OK)
         code = make_mail_dir(s, why);
-    for (size_t i = 0; i < ROLES && code == ERR_OK; i++)
+    for (size_t i = 0; i < ROLES && code == ERR_OK && !only_upgrade; i++)
         code = listen_role(s, i, why);
     if (code == ERR_OK)
         loop_defer(s->loop, start, s); /* once the user and the sandbox are settled */
@@ -102,6 +107,18 @@ static void stop(struct daemon *d)
     server_stop(daemon_arg(d));
 }
 
+/* The one option that other daemons do not have. */
+static int take_upgrade(int argc, char **argv)
+{
+    int n = 1;
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--upgrade") == 0)
+            only_upgrade = true;
+        else
+            argv[n++] = argv[i];
+    return argc > 0 ? n : argc;
+}
+
 int main(int argc, char **argv)
 {
     const struct daemon_spec spec = {
@@ -111,5 +128,6 @@ int main(int argc, char **argv)
         .sandbox = SANDBOX_ACCEPT | SANDBOX_FILES | SANDBOX_THREADS,
         .stop = stop,
     };
+    argc = take_upgrade(argc, argv);
     return daemon_main(&spec, argc, argv);
 }

@@ -1,0 +1,289 @@
+/* See engine_drive.h. One job is waited for at a time; the rest of a batch's news is dropped. */
+#include "tests/lib/engine_drive.h"
+#include "common/base/crypto.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#ifdef SANITIZERS
+/* libdb keeps the records of transactions whose page versions are still cached, and leaves them at the end.
+ */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:__os_malloc\n";
+}
+#endif
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t arrived = PTHREAD_COND_INITIALIZER;
+static struct job *finished; /* the one that was waited for */
+static struct news *kept;
+static unsigned leave_after, batches;
+
+static void __attribute__((noreturn)) failed(const char *what, enum err_code code)
+{
+    fprintf(stderr, "engine_drive: %s: %s\n", what, err_name(code));
+    abort();
+}
+
+static void must(bool ok, const char *what)
+{
+    if (!ok)
+        failed(what, ERR_BUG);
+}
+
+static void on_done(void *arg, struct news *n)
+{
+    (void)arg;
+    pthread_mutex_lock(&lock);
+    if (leave_after && ++batches == leave_after)
+        _exit(9);
+    struct job *mine = n->jobs;
+    while (mine && mine->owner != &finished)
+        mine = mine->next;
+    if (mine) {
+        news_free(&kept);
+        kept = n;
+        finished = mine;
+        pthread_cond_signal(&arrived);
+    } else {
+        news_free(&n);
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+struct engine_options drive_options(const char *dir)
+{
+    return (struct engine_options){.dir = dir,
+                                   .cache_size = 16 << 20,
+                                   .segment_size = 1 << 20,
+                                   .checkpoint_ms = 500,
+                                   .checkpoint_size = 8 << 20,
+                                   .message_limit = 64 << 20,
+                                   .reserve = 1 << 20,
+                                   .done = on_done};
+}
+
+struct engine *drive_open(const struct engine_options *o)
+{
+    struct engine *e = NULL;
+    struct err why = {.code = ERR_OK};
+    if (engine_open(o, &e, &why) != ERR_OK)
+        failed(why.log, why.code);
+    return e;
+}
+
+void drive_leave_after(unsigned n)
+{
+    pthread_mutex_lock(&lock);
+    batches = 0;
+    leave_after = n;
+    pthread_mutex_unlock(&lock);
+}
+
+struct job *drive_call(struct engine *e, struct job *j)
+{
+    pthread_mutex_lock(&lock);
+    finished = NULL;
+    j->owner = &finished;
+    engine_submit(e, j);
+    while (!finished)
+        pthread_cond_wait(&arrived, &lock);
+    j = finished;
+    pthread_mutex_unlock(&lock);
+    return j;
+}
+
+static struct job *called(struct engine *e, struct job *j, const char *what)
+{
+    j = drive_call(e, j);
+    if (j->code != ERR_OK)
+        failed(what, j->code);
+    return j;
+}
+
+struct uuid drive_account(unsigned char n)
+{
+    struct uuid u = {{n}};
+    return u;
+}
+
+static bool add_content(struct buf *body, const char *text)
+{
+    const uint32_t n = (uint32_t)strlen(text);
+    const struct wire_content c = {.size = n, .packed = n, .frames = 1, .meta_n = 4, .inline_n = n};
+    const struct frame_size f = {n, n};
+    return buf_add(body, &c, sizeof c) && buf_add(body, &f, sizeof f) && buf_add_str(body, "meta") &&
+           buf_add_str(body, text);
+}
+
+struct job *drive_delivery(unsigned char to, const char *text, bool group)
+{
+    struct job *j = job_new(WIRE_DELIVER);
+    const struct trace_id trace = trace_new();
+    struct wire_deliver d = {.received_us = clock_wall_us(), .target_count = 1};
+    const struct wire_target t = {.id = drive_account(to), .kind = group ? STORE_TO_GROUP : STORE_TO_ACCOUNT};
+    memcpy(d.trace, trace.text, TRACE_TEXT);
+    j->id = request_new();
+    must(buf_add(&j->body, &d, sizeof d) && wire_put_text(&j->body, SPAN("s")) &&
+             wire_put_text(&j->body, SPAN("p")) && wire_put_text(&j->body, SPAN("")) &&
+             buf_add(&j->body, &t, sizeof t) && add_content(&j->body, text),
+         "delivery");
+    return j;
+}
+
+void drive_deliver(struct engine *e, unsigned char to, const char *text)
+{
+    const struct job *j = called(e, drive_delivery(to, text, false), "deliver");
+    must(j->answer.v[0].p[sizeof(struct wire_delivered)] == ERR_OK, "deliver to the account");
+}
+
+struct wire_box drive_status(struct engine *e, unsigned char n, const char *name)
+{
+    struct wire_box box = {.id = 0};
+    struct buf body;
+    buf_init(&body, 2000);
+    must(buf_add(&body, &(struct wire_status){0, 0}, sizeof(struct wire_status)) &&
+             wire_put_text(&body, span_str(name)),
+         "status");
+    struct query q = {
+        .type = WIRE_STATUS, .account = drive_account(n), .body = buf_span(&body), .budget = 100};
+    enum err_code code = engine_query(e, &q);
+    if (code == ERR_OK)
+        memcpy(&box, q.answer.v[0].p, sizeof box);
+    else if (code != ERR_MISSING)
+        failed("status", code);
+    parts_free(&q.answer);
+    buf_free(&body);
+    return box;
+}
+
+/* -- what a session asks -- */
+
+static struct job *session_job(uint16_t type, unsigned char account, uint64_t box)
+{
+    struct job *j = job_new(type);
+    j->account = drive_account(account);
+    j->mailbox = box;
+    j->id = request_new();
+    return j;
+}
+
+uint32_t drive_append(struct engine *e, unsigned char account, const char *name, const char *keyword,
+                      const char *text)
+{
+    struct job *j = session_job(WIRE_APPEND, account, 0);
+    const struct trace_id trace = trace_new();
+    struct wire_append w = {.internal_s = 1700000000, .zone_min = 420, .flags = STORE_SEEN};
+    struct wire_appended answer;
+    w.keyword_count = keyword ? 1 : 0;
+    memcpy(w.trace, trace.text, TRACE_TEXT);
+    must(buf_add(&j->body, &w, sizeof w) && wire_put_text(&j->body, span_str(name)) &&
+             (!keyword || wire_put_text(&j->body, span_str(keyword))) && add_content(&j->body, text),
+         "append");
+    j = called(e, j, "append");
+    memcpy(&answer, j->answer.v[0].p, sizeof answer);
+    return answer.uid;
+}
+
+void drive_create(struct engine *e, unsigned char account, const char *name)
+{
+    struct job *j = session_job(WIRE_CREATE, account, 0);
+    const struct wire_create w = {0, 0};
+    must(buf_add(&j->body, &w, sizeof w) && wire_put_text(&j->body, span_str(name)), "create");
+    called(e, j, "create");
+}
+
+void drive_delete(struct engine *e, unsigned char account, const char *name)
+{
+    struct job *j = session_job(WIRE_DELETE, account, 0);
+    must(wire_put_text(&j->body, span_str(name)), "delete");
+    called(e, j, "delete");
+}
+
+static void add_uids(struct buf *body, uint32_t first, uint32_t last)
+{
+    for (uint32_t uid = first; uid <= last; uid++)
+        must(buf_add(body, &uid, sizeof uid), "uids");
+}
+
+struct job *drive_flags_job(unsigned char account, uint64_t box, uint32_t first, uint32_t last,
+                            uint32_t flags)
+{
+    struct job *j = session_job(WIRE_FLAGS, account, box);
+    const struct wire_flags w = {.op = STORE_FLAGS_ADD, .flags = flags, .uid_count = last - first + 1};
+    must(buf_add(&j->body, &w, sizeof w), "flags");
+    add_uids(&j->body, first, last);
+    return j;
+}
+
+void drive_flags(struct engine *e, unsigned char account, uint64_t box, uint32_t first, uint32_t last,
+                 uint32_t flags)
+{
+    called(e, drive_flags_job(account, box, first, last, flags), "flags");
+}
+
+void drive_copy(struct engine *e, unsigned char account, uint64_t box, uint32_t first, uint32_t last,
+                const char *to, bool move)
+{
+    struct job *j = session_job(WIRE_COPY, account, box);
+    const struct wire_copy w = {.move = move, .uid_count = last - first + 1};
+    must(buf_add(&j->body, &w, sizeof w) && wire_put_text(&j->body, span_str(to)), "copy");
+    add_uids(&j->body, first, last);
+    called(e, j, "copy");
+}
+
+void drive_expunge(struct engine *e, unsigned char account, uint64_t box)
+{
+    struct job *j = session_job(WIRE_EXPUNGE, account, box);
+    const struct wire_expunge w = {.all = 1};
+    must(buf_add(&j->body, &w, sizeof w), "expunge");
+    called(e, j, "expunge");
+}
+
+enum err_code drive_read(struct engine *e, unsigned char n, uint64_t box, uint32_t uid, char *out)
+{
+    const struct wire_read w = {0, 1000, uid, 0};
+    struct query q = {
+        .type = WIRE_READ, .account = drive_account(n), .mailbox = box, .body = span_of(&w, sizeof w)};
+    enum err_code code = engine_query(e, &q);
+    if (code == ERR_OK) {
+        size_t head = sizeof(struct wire_read_part) + sizeof(struct frame_size);
+        memcpy(out, q.answer.v[0].p + head, q.answer.v[0].n - head);
+        out[q.answer.v[0].n - head] = '\0';
+    }
+    parts_free(&q.answer);
+    return code;
+}
+
+/* -- records -- */
+
+long drive_refs(struct engine *e, uint64_t content)
+{
+    struct tx t;
+    unsigned char key[KEY_ID], v[REC_REF];
+    struct rec_ref r = {.count = 0};
+    size_t n = 0;
+    put_be64(key, content);
+    enum err_code code = tx_begin(e, true, &t);
+    if (code == ERR_OK)
+        code = tx_get(&t, T_REF, span_of(key, sizeof key), v, sizeof v, &n);
+    if (code == ERR_OK)
+        must(rec_ref_get(span_of(v, n), &r), "count");
+    tx_free(&t);
+    must(code == ERR_OK || code == ERR_MISSING, "count");
+    return code == ERR_OK ? (long)r.count : -1;
+}
+
+uint64_t drive_content(struct engine *e, uint64_t box, uint32_t uid)
+{
+    struct tx t;
+    struct store_row r = {.content = 0};
+    enum err_code code = tx_begin(e, true, &t);
+    if (code == ERR_OK)
+        code = row_get(&t, box, uid, &r);
+    tx_free(&t);
+    must(code == ERR_OK || code == ERR_MISSING, "row");
+    return code == ERR_OK ? r.content : 0;
+}

@@ -1,0 +1,42 @@
+/* The engine without sockets, for unit tests and for the maker of small stores: open it in a folder, submit a
+ * request and wait, ask a query. Packed bytes are the text itself: the engine does not look inside frames. */
+#ifndef PROV_TESTS_ENGINE_DRIVE_H
+#define PROV_TESTS_ENGINE_DRIVE_H
+
+#include "common/store/engine_int.h"
+
+/* Options that suit small stores; dir is borrowed. */
+struct engine_options drive_options(const char *dir);
+/* Open, or end the program with the reason. */
+struct engine *drive_open(const struct engine_options *o);
+/* The process ends with status 9, without a word, once n more batches are durable; 0: never. */
+void drive_leave_after(unsigned n);
+/* Submit and wait; the job stays valid until the next call. */
+struct job *drive_call(struct engine *e, struct job *j);
+
+struct uuid drive_account(unsigned char n);
+/* A delivery to account number `to`; group: it is queued for a group of this number instead. */
+struct job *drive_delivery(unsigned char to, const char *text, bool group);
+void drive_deliver(struct engine *e, unsigned char to, const char *text);
+struct wire_box drive_status(struct engine *e, unsigned char account, const char *name);
+/* Jobs of a session of that account; a failure ends the program. Answers the UID, or the id of what was made.
+ */
+uint32_t drive_append(struct engine *e, unsigned char account, const char *name, const char *keyword,
+                      const char *text);
+void drive_create(struct engine *e, unsigned char account, const char *name);
+void drive_delete(struct engine *e, unsigned char account, const char *name);
+struct job *drive_flags_job(unsigned char account, uint64_t box, uint32_t first, uint32_t last,
+                            uint32_t flags);
+void drive_flags(struct engine *e, unsigned char account, uint64_t box, uint32_t first, uint32_t last,
+                 uint32_t flags);
+void drive_copy(struct engine *e, unsigned char account, uint64_t box, uint32_t first, uint32_t last,
+                const char *to, bool move);
+void drive_expunge(struct engine *e, unsigned char account, uint64_t box);
+/* The packed bytes of a message in out (at most 1000), or the code. */
+enum err_code drive_read(struct engine *e, unsigned char account, uint64_t box, uint32_t uid, char *out);
+/* The count of references of a content, -1: there is no such content. */
+long drive_refs(struct engine *e, uint64_t content);
+/* The content of a row; 0: no row. */
+uint64_t drive_content(struct engine *e, uint64_t box, uint32_t uid);
+
+#endif
