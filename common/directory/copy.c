@@ -151,7 +151,7 @@ void copy_commit(struct copy *c, DB_TXN *t, bool sync)
 {
     (void)c;
     FAULT_STEP("directory.transaction.written");
-    int ret = FAULT_CODE("directory.commit", t->commit(t, sync ? DB_TXN_SYNC : DB_TXN_NOSYNC));
+    int ret = FAULT_CODE("directory.commit", t->commit(t, sync ? DB_TXN_SYNC : DB_TXN_WRITE_NOSYNC));
     FAULT_STEP("directory.transaction.committed");
     if (ret != 0)
         copy_fatal("commit", ret);

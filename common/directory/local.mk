@@ -52,7 +52,7 @@ check_PROGRAMS += tests/fuzz/fuzz_sasl
 tests_fuzz_fuzz_sasl_SOURCES = tests/fuzz/fuzz_sasl.c $(FUZZ_MAIN)
 tests_fuzz_fuzz_sasl_LDADD = $(LOGIN_LIBS) $(FUZZ_LINK)
 FUZZ_TARGETS += sasl
-EXTRA_DIST += tests/fuzz/seeds/sasl
+EXTRA_DIST += tests/fuzz/seeds/sasl tests/e2e/test_logins.py
 if HAVE_CMOCKA
 check_PROGRAMS += tests/unit/test_directory_scram tests/unit/test_directory_sasl tests/unit/test_directory_logins
 TESTS += tests/unit/test_directory_scram tests/unit/test_directory_sasl tests/unit/test_directory_logins

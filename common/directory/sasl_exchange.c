@@ -109,20 +109,38 @@ static int on_password(sasl_conn_t *conn, void *context, const char *user, const
     return keep(x, x->asks->check(x->arg, span_str(user), span_of(pass, passlen)));
 }
 
-/* Its own canonical form loses memory on a name that does not fit, so that a stranger could use all of it up;
- * such a name never gets there. */
+/* isspace of the C locale, as libsasl2 trims names. */
+static bool is_blank(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+static struct span trim(struct span name)
+{
+    while (name.n && is_blank(name.p[0]))
+        name = span_drop(name, 1);
+    while (name.n && is_blank(name.p[name.n - 1]))
+        name.n--;
+    return name;
+}
+
+/* libsasl2's own canonical form loses memory on a name that does not fit, so that a stranger could use all of
+ * it up, and takes some names with leading blanks for empty ones: such names never get there. */
 static int on_name(sasl_conn_t *conn, void *context, const char *in, unsigned inlen, unsigned flags,
                    const char *realm, char *out, unsigned out_max, unsigned *out_len)
 {
+    struct span name = trim(span_of(in, inlen));
     (void)conn;
     (void)context;
     (void)flags;
     (void)realm;
-    if (inlen > NAME_LIMIT || inlen >= out_max)
+    if (name.n == 0)
+        return SASL_BADAUTH;
+    if (name.n > NAME_LIMIT || name.n >= out_max)
         return SASL_BADPROT;
-    memmove(out, in, inlen);
-    out[inlen] = 0;
-    *out_len = inlen;
+    memmove(out, name.p, name.n);
+    out[name.n] = 0;
+    *out_len = (unsigned)name.n;
     return SASL_OK;
 }
 
@@ -330,20 +348,12 @@ static bool is_login(const struct sasl_exchange *x)
     return strcmp(x->mech->name, "LOGIN") == 0;
 }
 
-static bool has_letters(struct span name)
-{
-    for (size_t i = 0; i < name.n; i++)
-        if ((unsigned char)name.p[i] > ' ')
-            return true;
-    return false;
-}
-
 /* Is the blob fit to be shown to libsasl2? */
 static bool fit(const struct sasl_exchange *x, struct span blob)
 {
     bool nul = blob.n && memchr(blob.p, 0, blob.n);
     if (is_login(x)) /* its plugin forgets to free the password of a name that has no canonical form */
-        return !nul && (x->spoken || (blob.n <= NAME_LIMIT && has_letters(blob)));
+        return !nul && (x->spoken || (blob.n <= NAME_LIMIT && trim(blob).n));
     if (!x->mech->scram)
         return true;
     if (nul || blob.n > SCRAM_BLOB)
