@@ -146,6 +146,8 @@ int adm_config_check(const struct adm *a, int argc, char **argv)
         check_tls(&k);
         check_listeners(&k);
         check_directory(&k);
+        if (strcmp(c->quota_full_policy, "defer") != 0 && strcmp(c->quota_full_policy, "reject") != 0)
+            fault(&k, "quota_full_policy", "defer or reject is expected");
     }
     int status = code == ERR_MISSING ? EX_NOINPUT : k.faults.n ? EX_CONFIG : EX_OK;
     print(a, buf_span(&k.faults));

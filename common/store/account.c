@@ -1,6 +1,6 @@
-/* Accounts and their quota counters. An account is made by the first delivery or login that names it; who may
+/* Accounts. One is made by the first delivery or login that names it; who may
  * name it is the directory's word (targets of smtpd, grants). Counters that change with each message lie
- * apart from the record, which hardly ever changes. */
+ * apart from the record, which hardly ever changes (quota.c). */
 #include "common/store/engine_int.h"
 
 enum err_code account_get(struct tx *t, const struct uuid *id, struct rec_account *out)
@@ -81,44 +81,6 @@ enum err_code account_need(struct tx *t, const struct uuid *id, bool with_specia
         return code;
     out->specials = true;
     return account_put(t, id, out);
-}
-
-enum err_code quota_get(struct tx *t, const struct uuid *id, struct rec_quota *out)
-{
-    unsigned char v[REC_QUOTA];
-    size_t n;
-    enum err_code code = tx_get(t, T_QUOTA, key_uuid(id), v, sizeof v, &n);
-    if (code == ERR_MISSING) {
-        *out = (struct rec_quota){.bytes = 0};
-        return ERR_OK;
-    }
-    if (code == ERR_OK && !rec_quota_get(span_of(v, n), out))
-        return ERR_BUG;
-    return code;
-}
-
-enum err_code quota_put(struct tx *t, const struct uuid *id, const struct rec_quota *q)
-{
-    unsigned char v[REC_QUOTA];
-    rec_quota_put(q, v);
-    return tx_put(t, T_QUOTA, key_uuid(id), span_of(v, sizeof v));
-}
-
-enum err_code quota_move(struct tx *t, const struct uuid *id, int64_t bytes, int64_t messages, uint64_t limit)
-{
-    struct rec_quota q;
-    enum err_code code = quota_get(t, id, &q);
-    if (code != ERR_OK)
-        return code;
-    if (bytes > 0 && limit && ((uint64_t)bytes > limit || q.bytes > limit - (uint64_t)bytes))
-        return ERR_LIMIT;
-    if ((bytes < 0 && q.bytes < (uint64_t)-bytes) || (messages < 0 && q.messages < (uint64_t)-messages)) {
-        log_event(LOG_ALARM, NULL, "store.quota.negative", F_UINT("bytes", q.bytes), F_INT("by", bytes));
-        return ERR_BUG;
-    }
-    q.bytes += (uint64_t)bytes;
-    q.messages += (uint64_t)messages;
-    return quota_put(t, id, &q);
 }
 
 /* -- operations -- */

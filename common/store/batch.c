@@ -32,7 +32,8 @@ static const struct op {
     {WIRE_TOUCH, op_touch, false},    {WIRE_LEASE, op_lease, false},
     {WIRE_DEFER, op_defer, false},    {WIRE_REVOKE, op_revoke, false},
     {WIRE_EXPIRE, op_expire, false},  {WIRE_RESTORE, op_restore, true},
-    {WIRE_FOLDER, op_folder, true},
+    {WIRE_FOLDER, op_folder, true},   {WIRE_UNITS, op_units, false},
+    {WIRE_LIMITS, op_limits, false},  {WIRE_NOTICE, op_notice, true},
 };
 
 static const struct op *op_of(uint16_t type)
@@ -82,6 +83,8 @@ static void keep_touched(struct batch *b)
         }
         n->touched[n->touched_count++] = b->t.touched[i];
     }
+    for (size_t i = 0; i < b->t.quota.full_count; i++)
+        full_add(&n->fulls, &n->full_count, &n->full_cap, &b->t.quota.fulls[i]);
 }
 
 static void answer_cut(struct job *j, size_t n)
@@ -98,6 +101,8 @@ static enum err_code try_once(struct batch *b, struct job *j, const struct op *o
     if (code == ERR_OK)
         code = op->apply(&b->t, j);
     assert(j->answer.n <= parts + 1);
+    if (code == ERR_OK)
+        code = quota_notify(&b->t);
     /* Every slice is on record, also one that changed nothing: the parts have no gaps, and part 0 has the
      * intent. */
     if (code == ERR_OK && (b->t.writes || j->more || j->part)) {
@@ -202,7 +207,7 @@ static bool disk_is_full(struct engine *e)
 
 static bool brings_content(const struct job *j)
 {
-    return (j->type == WIRE_DELIVER || j->type == WIRE_APPEND) && !j->has_place;
+    return (j->type == WIRE_DELIVER || j->type == WIRE_APPEND || j->type == WIRE_NOTICE) && !j->has_place;
 }
 
 static enum err_code add_content(struct batch *b, struct job *j)

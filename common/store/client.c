@@ -205,6 +205,50 @@ void client_confirm(struct store *s, const struct wire_confirm *w)
         defer(s);
 }
 
+/* -- accounts that are full, as stored tells -- */
+
+static void full_forget(struct store *s)
+{
+    struct full_account *f, *next;
+    HASH_ITER(hh, s->full, f, next)
+    {
+        HASH_DEL(s->full, f);
+        free(f);
+    }
+}
+
+static void full_set(struct store *s, const struct uuid *id, bool full)
+{
+    struct full_account *f = NULL;
+    HASH_FIND(hh, s->full, id, sizeof *id, f);
+    if (full && !f) {
+        f = xcalloc(1, sizeof *f);
+        f->id = *id;
+        HASH_ADD(hh, s->full, id, sizeof f->id, f);
+    } else if (!full && f) {
+        HASH_DEL(s->full, f);
+        free(f);
+    }
+}
+
+static bool full_event(struct store *s, struct span body)
+{
+    struct wire_in in = {body, false};
+    struct wire_full w;
+    struct uuid id;
+    wire_get(&in, &w, sizeof w);
+    for (uint32_t i = 0; i < w.count && wire_get(&in, &id, sizeof id); i++)
+        full_set(s, &id, w.full != 0);
+    return wire_whole(&in);
+}
+
+bool store_is_full(const struct store *s, const struct uuid *account)
+{
+    struct full_account *f = NULL;
+    HASH_FIND(hh, s->full, account, sizeof *account, f);
+    return f != NULL;
+}
+
 /* -- the connection -- */
 
 static void on_up(void *arg)
@@ -227,6 +271,8 @@ static void on_up(void *arg)
     }
     if (s->queue_event)
         client_tell(s, WIRE_QUEUE_WATCH, 0, 0, SPAN_NONE);
+    if (s->role == STORE_DELIVER)
+        client_tell(s, WIRE_FULL_WATCH, 0, 0, SPAN_NONE);
     send_lists(s);
 }
 
@@ -235,6 +281,7 @@ static void on_down(void *arg)
     struct store *s = arg;
     s->up = false;
     s->down_ms = clock_mono_ms();
+    full_forget(s);
 }
 
 static void on_patience(void *arg)
@@ -297,6 +344,8 @@ static bool on_frame(void *arg, const struct ipc_head *h, struct span body, int 
         return on_answer(s, h, body);
     if (h->type == WIRE_EVENT)
         return client_event(s, body);
+    if (h->type == WIRE_FULL_EVENT)
+        return full_event(s, body);
     if (h->type == WIRE_QUEUE_EVENT && s->queue_event)
         s->queue_event(s->queue_arg);
     return true;
@@ -376,6 +425,7 @@ void store_free(struct store **sp)
     }
     DL_FOREACH_SAFE(s->list, p, next)
     pending_free(p);
+    full_forget(s);
     ipc_client_free(&s->client);
     loop_timer_free(&s->patience);
     buf_free(&s->acks);

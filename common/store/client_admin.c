@@ -47,6 +47,49 @@ void store_admin_mailboxes(struct store *s, const struct uuid *account, struct t
     pending_ask(p, buf_add(&p->body, &w, sizeof w));
 }
 
+static bool on_quota(struct pending *p, enum err_code code, struct span body, bool more)
+{
+    struct wire_in in = {body, false};
+    struct wire_roots head;
+    struct wire_root w;
+    if (code != ERR_OK) {
+        TELL(p, store_quota_cb, code, NULL, 0);
+        return true;
+    }
+    wire_get(&in, &head, sizeof head);
+    if (more || in.bad || head.count > in.s.n / sizeof w)
+        return false;
+    struct store_quota *v = arena_array(p->s->arena, (size_t)head.count + 1, sizeof *v);
+    for (uint32_t i = 0; v && i < head.count; i++) {
+        wire_get(&in, &w, sizeof w);
+        v[i] = (struct store_quota){.id = w.id,
+                                    .parent = w.parent,
+                                    .bytes = w.bytes,
+                                    .messages = w.messages,
+                                    .accounts = w.accounts,
+                                    .limit_bytes = w.limit_bytes,
+                                    .limit_messages = w.limit_messages};
+        v[i].code = wire_text(&in);
+        v[i].name = wire_text(&in);
+    }
+    if (!v || !wire_whole(&in))
+        return false;
+    TELL(p, store_quota_cb, ERR_OK, v, head.count);
+    return true;
+}
+
+void store_admin_units(struct store *s, struct ticket *t, store_quota_cb *cb)
+{
+    pending_ask(pending_new(s, WIRE_UNIT_LIST, false, t, on_quota, CB(cb)), true);
+}
+
+void store_quota(struct store_account *a, struct ticket *t, store_quota_cb *cb)
+{
+    struct pending *p = pending_new(a->s, WIRE_QUOTA, false, t, on_quota, CB(cb));
+    p->ask.session = a->id;
+    pending_ask(p, true);
+}
+
 static bool on_trace(struct pending *p, enum err_code code, struct span body, bool more)
 {
     struct wire_in in = {body, false};

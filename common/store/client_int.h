@@ -55,6 +55,12 @@ struct store_account {
     UT_hash_handle hh; /* by id */
 };
 
+/* An account that takes no more mail. */
+struct full_account {
+    struct uuid id;
+    UT_hash_handle hh;
+};
+
 struct store {
     struct loop *loop;
     struct ipc_client *client;
@@ -69,6 +75,7 @@ struct store {
     struct buf acks, confirms;
     struct store_account *accounts;
     struct mailbox_watch *watched;
+    struct full_account *full;
     uint32_t next_account;
     void (*queue_event)(void *arg);
     void *queue_arg;

@@ -216,7 +216,8 @@ void store_deliver(struct store *s, const struct store_delivery *d, struct ticke
 {
     struct wire_deliver w = {.received_us = d->received_us,
                              .flags = (d->queue ? (uint32_t)WIRE_DELIVER_QUEUE : 0) |
-                                      (d->find_repeat ? (uint32_t)WIRE_DELIVER_FIND_REPEAT : 0),
+                                      (d->find_repeat ? (uint32_t)WIRE_DELIVER_FIND_REPEAT : 0) |
+                                      (d->queue_full ? (uint32_t)WIRE_DELIVER_QUEUE_FULL : 0),
                              .target_count = (uint32_t)d->to_count};
     struct pending *p = pending_new(s, WIRE_DELIVER, true, t, on_delivered, CB(cb));
     memcpy(w.trace, d->trace.text, TRACE_TEXT);
@@ -239,7 +240,9 @@ void store_delivered_confirm(struct store *s, const struct trace_id *trace)
 
 static bool tell_queued(struct pending *p, const struct wire_queued *w, struct wire_in *in)
 {
-    struct store_queued q = {.queue_id = w->queue_id,
+    struct store_queued q = {.kind = (enum store_queued_kind)w->kind,
+                             .note = {w->note[0], w->note[1], w->note[2], w->note[3]},
+                             .queue_id = w->queue_id,
                              .to_count = w->target_count,
                              .cursor = w->cursor,
                              .attempts = w->attempts,
@@ -261,7 +264,8 @@ static bool tell_queued(struct pending *p, const struct wire_queued *w, struct w
         to[i].address = wire_take(in, x.address_n);
     }
     q.to = to;
-    if (!to || !wire_whole(in))
+    q.meta = wire_text(in);
+    if (!to || w->kind > STORE_QUEUED_REPORT || !wire_whole(in))
         return false;
     TELL(p, store_queued_cb, ERR_OK, &q);
     return true;
@@ -309,4 +313,13 @@ void store_defer(struct store *s, uint64_t queue_id, int64_t due_us, struct span
     const struct wire_defer w = {queue_id, due_us};
     struct pending *p = pending_new(s, WIRE_DEFER, true, t, on_done, CB(cb));
     pending_ask(p, buf_add(&p->body, &w, sizeof w) && wire_put_text(&p->body, reason));
+}
+
+void store_notice(struct store *s, uint64_t queue_id, const struct uuid *account,
+                  const struct trace_id *trace, struct content *content, struct ticket *t, store_done_cb *cb)
+{
+    struct wire_notice w = {.queue_id = queue_id, .account = *account};
+    struct pending *p = pending_new(s, WIRE_NOTICE, true, t, on_done, CB(cb));
+    memcpy(w.trace, trace->text, TRACE_TEXT);
+    pending_ask(p, buf_add(&p->body, &w, sizeof w) && pending_content(p, content));
 }

@@ -62,6 +62,8 @@ bool content_find(uint16_t type, struct span body, uint64_t limit, struct conten
         skip_deliver(&in);
     else if (type == WIRE_APPEND)
         skip_append(&in);
+    else if (type == WIRE_NOTICE)
+        wire_take(&in, sizeof(struct wire_notice));
     else
         return false;
     return content_take(&in, limit, out);

@@ -16,6 +16,7 @@ struct target {
     struct span address;
     uint32_t index; /* place in the request */
     uint8_t outcome;
+    bool kept; /* full: queued */
 };
 
 struct delivery {
@@ -23,9 +24,9 @@ struct delivery {
     struct span sender, peer, login;
     struct target *to; /* sorted */
     struct content_in content;
-    struct buf places; /* REC_PLACE bytes for each filing */
-    uint32_t filed;
-    uint64_t queue_id; /* 0: nothing was queued */
+    struct buf places;    /* REC_PLACE bytes for each filing */
+    uint32_t filed, full; /* full: of those, how many wait in the queue for room */
+    uint64_t queue_id;    /* 0: nothing was queued */
     unsigned char repeat[REPEAT_KEY];
     bool find_repeat;
 };
@@ -42,20 +43,13 @@ static int16_t zone_of(int64_t us)
 enum err_code file_inbox(struct tx *t, const struct filing *f, const struct uuid *account,
                          uint64_t quota_bytes, unsigned char place[REC_PLACE])
 {
+    const struct quota_wish wish = {f->forced ? QUOTA_ANYWAY : QUOTA_INCOMING, f->size, 1, quota_bytes,
+                                    f->now_us};
     struct rec_account a;
-    struct rec_quota q;
     struct box b;
     enum err_code code = account_need(t, account, false, &a);
     if (code == ERR_OK)
-        code = quota_get(t, account, &q);
-    if (code != ERR_OK)
-        return code;
-    if (quota_bytes && (f->size > quota_bytes || q.bytes > quota_bytes - f->size))
-        return ERR_LIMIT;
-    q.bytes += f->size;
-    q.messages++;
-    q.last_delivery_us = f->now_us;
-    code = quota_put(t, account, &q);
+        code = quota_take(t, account, &wish);
     if (code == ERR_OK)
         code = box_get(t, a.inbox, &b);
     if (code != ERR_OK)
@@ -189,12 +183,12 @@ static enum err_code keep_repeat(struct tx *t, const struct delivery *d)
 
 static bool is_queued(const struct delivery *d, const struct target *x)
 {
-    return d->w.flags & WIRE_DELIVER_QUEUE || x->w.kind == STORE_TO_GROUP;
+    return d->w.flags & WIRE_DELIVER_QUEUE || x->w.kind == STORE_TO_GROUP || x->kept;
 }
 
 static enum err_code file_all(struct tx *t, const struct job *j, struct delivery *d)
 {
-    const struct filing f = {j->content, (uint32_t)d->content.head.size, d->w.received_us};
+    const struct filing f = {j->content, (uint32_t)d->content.head.size, d->w.received_us, false};
     for (uint32_t i = 0; i < d->w.target_count; i++) {
         struct target *x = &d->to[i];
         unsigned char place[REC_PLACE];
@@ -215,6 +209,20 @@ static enum err_code file_all(struct tx *t, const struct job *j, struct delivery
             return ERR_LIMIT;
     }
     return ERR_OK;
+}
+
+/* Who was full is tried again from the queue, unless everybody was: then the client can be told. */
+static void keep_full(struct delivery *d)
+{
+    bool any = d->filed > 0;
+    for (uint32_t i = 0; i < d->w.target_count; i++)
+        any = any || is_queued(d, &d->to[i]);
+    for (uint32_t i = 0; any && i < d->w.target_count; i++)
+        if (d->w.flags & WIRE_DELIVER_QUEUE_FULL && d->to[i].outcome == ERR_LIMIT) {
+            d->to[i].kept = true;
+            d->to[i].outcome = ERR_OK;
+            d->full++;
+        }
 }
 
 /* Who of a queued group must be passed over: the accounts that were filed here. They are in ascending order.
@@ -248,15 +256,12 @@ static enum err_code queue_rest(struct tx *t, const struct job *j, struct delive
     if (q.target_count && code == ERR_OK) {
         memcpy(q.trace, d->w.trace, TRACE_TEXT);
         q.due_us = q.queued_us;
+        if (q.target_count <= d->full) /* nothing else is in it: later is early enough */
+            q.due_us += queue_retry_us(t->e, q.attempts++);
         q.targets = buf_span(&targets);
         q.skip = buf_span(&skip);
         q.skip_count = d->filed;
-        code = id_take(t->e, ID_QUEUE, &d->queue_id);
-        if (code == ERR_OK)
-            code = queue_put(t, d->queue_id, &q);
-        if (code == ERR_OK)
-            code = queue_due_set(t, q.due_us, d->queue_id, true);
-        t->queue_due = true;
+        code = queue_new(t, &q, &d->queue_id);
     }
     buf_free(&targets);
     buf_free(&skip);
@@ -286,6 +291,7 @@ static enum err_code deliver(struct tx *t, struct job *j, struct delivery *d)
     if (code != ERR_MISSING)
         return code;
     code = file_all(t, j, d);
+    keep_full(d);
     if (code == ERR_OK)
         code = queue_rest(t, j, d);
     if (code != ERR_OK || (d->filed == 0 && d->queue_id == 0)) /* nobody has room: nothing is kept */

@@ -72,6 +72,7 @@ void news_free(struct news **np)
         job_free(&j);
     }
     free(n->touched);
+    free(n->fulls);
     free(n);
     *np = NULL;
 }
@@ -188,6 +189,7 @@ static void engine_release(struct engine *e)
 {
     env_close(e);
     segments_close(e);
+    units_close(e);
     for (struct job *j = e->sliced, *next; j; j = next) {
         next = j->next;
         job_free(&j);
@@ -224,6 +226,8 @@ enum err_code engine_open(const struct engine_options *o, struct engine **out, s
         code = err_set(why, ERR_BUG, NULL, "%s: the record of identities is broken", e->dir);
     if (code == ERR_OK)
         code = segments_open(e, why);
+    if (code == ERR_OK && units_open(e) != ERR_OK)
+        code = err_set(why, ERR_BUG, NULL, "%s: reading units and quotas", e->dir);
     if (code == ERR_OK && done_resume(e) != ERR_OK)
         code = err_set(why, ERR_BUG, NULL, "%s: reading what was under way", e->dir);
     FAULT_STEP("store.recovery.resumed");

@@ -60,11 +60,18 @@ struct touched {
     struct uuid account;
     uint64_t mailbox, modseq;
 };
+/* An account that takes no more mail because it is full, or has room again. */
+struct full_change {
+    struct uuid account;
+    bool full;
+};
 /* What a batch did; owned by the receiver. All of it is durable. */
 struct news {
     struct job *jobs; /* finished, linked by next */
     struct touched *touched;
     size_t touched_count, touched_cap;
+    struct full_change *fulls;
+    size_t full_count, full_cap;
     bool queue_due;
     uint64_t durable; /* engine_durable() now */
 };
@@ -78,6 +85,10 @@ struct engine_options {
     uint64_t reserve;                        /* free bytes below which nothing is added */
     uint64_t log_keep;                       /* bytes of log that holds may keep; 0: no bound */
     uint32_t slice;                          /* records in a transaction of care and upgrades; 0: 256 */
+    unsigned quota_grace;                    /* per cent of its limits by which a delivery may pass them */
+    unsigned quota_warning;                  /* per cent at which an account is warned; 0: never */
+    uint64_t queue_retry_ms;                 /* first wait for a full recipient */
+    uint64_t queue_lifetime_ms;              /* a full recipient is given up after it; 0: at the first try */
     void (*done)(void *arg, struct news *n); /* called on the writer thread after each batch */
     /* While an older store is upgraded, before engine_open returns; may be NULL. */
     void (*progress)(void *arg, const char *what, uint64_t records);
@@ -98,6 +109,7 @@ bool engine_is_write(uint16_t type);
 struct query {
     uint16_t type;
     struct uuid account;
+    uint64_t quota_bytes; /* as the account's grant tells it */
     uint64_t mailbox;
     struct span body; /* borrowed */
     uint32_t budget;  /* items after which it stops with more set */
@@ -134,6 +146,9 @@ uint64_t engine_hold(struct engine *e, uint32_t first_log);
 CHECK_RESULT bool engine_hold_move(struct engine *e, uint64_t hold, uint32_t first_log);
 /* False: it had fallen before. */
 bool engine_hold_end(struct engine *e, uint64_t hold);
+/* The accounts that are full, as full_change; the caller frees. Later changes come as news. *mark as in a
+ * query. */
+size_t engine_fulls(struct engine *e, struct full_change **out, uint64_t *mark);
 /* Whether a queue entry is due that no worker has leased. */
 bool engine_queue_due(struct engine *e);
 /* Take back the leases of an asker that went away. */

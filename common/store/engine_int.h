@@ -18,6 +18,7 @@ enum table {
     T_NAME,
     T_NAME_CHANGE,
     T_QUOTA,
+    T_UNIT,
     T_MAILBOX,
     T_KEYWORD,
     T_MESSAGE,
@@ -80,6 +81,8 @@ struct ids {
 void ids_add(struct ids *l, uint64_t id);
 void ids_free(struct ids *l);
 
+struct units; /* quota_units.c */
+
 struct engine {
     struct engine_options o;
     unsigned format;
@@ -121,6 +124,8 @@ struct engine {
     struct lease *leases;
     size_t lease_count;
 
+    struct units *units; /* the tree of units with what their accounts use */
+
     _Atomic uint64_t visible, durable;
     _Atomic bool full;
     _Atomic uint64_t short_ms; /* when a shortage was last met */
@@ -128,6 +133,24 @@ struct engine {
 };
 
 enum { NAME_KEY_LIMIT = KEY_UUID + STORE_NAME_LIMIT };
+
+/* What a transaction changes in memory when it commits: the use of units, accounts that became full or have
+ * room again, and notices that it has to queue. */
+struct quota_news {
+    struct unit_change {
+        struct uuid unit;
+        int64_t bytes, messages, accounts;
+    } * units;
+    size_t unit_count, unit_cap;
+    struct full_change *fulls;
+    size_t full_count, full_cap;
+    struct quota_notice {
+        struct uuid account;
+        struct rec_quota q;
+    } * notices;
+    size_t notice_count, notice_cap;
+    bool units_read; /* the records of units changed */
+};
 
 /* -- tx.c: transactions and records -- */
 struct tx {
@@ -137,6 +160,7 @@ struct tx {
     struct touched *touched;
     size_t touched_count, touched_cap;
     bool queue_due;
+    struct quota_news quota;
     bool reads;    /* a snapshot */
     size_t writes; /* since it began */
 };
@@ -280,14 +304,65 @@ enum err_code account_put(struct tx *t, const struct uuid *id, const struct rec_
 /* The account with its INBOX; made when it is new. specials: with the special-use mailboxes. */
 enum err_code account_need(struct tx *t, const struct uuid *id, bool specials,
                            struct rec_account *out) CHECK_RESULT;
-enum err_code quota_get(struct tx *t, const struct uuid *id, struct rec_quota *out) CHECK_RESULT;
-enum err_code quota_put(struct tx *t, const struct uuid *id, const struct rec_quota *q) CHECK_RESULT;
-/* Add and subtract; ERR_LIMIT when bytes would pass limit (0: none). */
-enum err_code quota_move(struct tx *t, const struct uuid *id, int64_t bytes, int64_t messages,
-                         uint64_t limit) CHECK_RESULT;
 enum err_code op_login(struct tx *t, struct job *j) CHECK_RESULT;
 enum err_code op_touch(struct tx *t, struct job *j) CHECK_RESULT;
 enum err_code op_revoke(struct tx *t, struct job *j) CHECK_RESULT;
+
+/* -- quota.c: what accounts use, and whether more fits -- */
+enum quota_how {
+    QUOTA_INCOMING, /* mail that comes to the account: taken while it is below its limits, within the grace */
+    QUOTA_OWN,      /* what its user adds: within the limits */
+    QUOTA_ANYWAY    /* whatever the limits say */
+};
+struct quota_wish {
+    enum quota_how how;
+    uint64_t bytes, messages;
+    uint64_t told_bytes; /* a limit that the asker tells; counts while the directory has not told any */
+    int64_t now_us;      /* of a delivery, or 0 */
+};
+enum err_code quota_get(struct tx *t, const struct uuid *id, struct rec_quota *out) CHECK_RESULT;
+/* The only way to change one: q was got in this transaction. Its unit, and who knows of full accounts, follow
+ * when the transaction commits. */
+enum err_code quota_put(struct tx *t, const struct uuid *id, struct rec_quota *q) CHECK_RESULT;
+/* Whether it would fit: ERR_LIMIT. */
+enum err_code quota_fits(struct tx *t, const struct uuid *id, const struct quota_wish *w) CHECK_RESULT;
+/* Add it if it fits; ERR_LIMIT: nothing was changed. */
+enum err_code quota_take(struct tx *t, const struct uuid *id, const struct quota_wish *w) CHECK_RESULT;
+/* Add and subtract whatever the limits say. */
+enum err_code quota_move(struct tx *t, const struct uuid *id, int64_t bytes, int64_t messages) CHECK_RESULT;
+bool quota_room(uint64_t use, uint64_t by, uint64_t limit, enum quota_how how, unsigned grace);
+/* After new limits: a notice is due again only once its use has passed the threshold of them. */
+void quota_limits_changed(struct tx *t, const struct uuid *id, struct rec_quota *q);
+bool quota_is_full(const struct rec_quota *q);
+/* Queue the notices of a transaction; its last step but the outcome. */
+enum err_code quota_notify(struct tx *t) CHECK_RESULT;
+void quota_news_clear(struct quota_news *n);
+void quota_news_free(struct quota_news *n);
+void full_add(struct full_change **v, size_t *n, size_t *cap, const struct full_change *c);
+
+/* -- quota_units.c: the tree of units in memory, and what the directory tells -- */
+enum err_code units_open(struct engine *e) CHECK_RESULT;
+void units_close(struct engine *e);
+/* The transaction under way adds this much to a unit and those above it. */
+void units_add(struct tx *t, const struct unit_change *c);
+/* Whether so much more fits into a unit and those above it, with what the transaction has added. */
+bool units_fit(const struct tx *t, const struct uuid *unit, const struct quota_wish *w);
+/* It was committed, or not. */
+void units_settle(struct tx *t, bool committed);
+bool units_is_full(struct engine *e, const struct uuid *account);
+enum { UNIT_DEPTH = 32 };
+struct unit_use {
+    struct uuid id, parent;
+    uint64_t limit_bytes, limit_messages;
+    uint64_t bytes, messages; /* of its accounts and of those in the units below */
+    uint64_t accounts;        /* directly in it */
+};
+/* The unit and those above it, at most UNIT_DEPTH; from any thread. */
+size_t units_chain(struct engine *e, const struct uuid *unit, struct unit_use *out);
+/* All of them, in no order; the caller frees. */
+size_t units_all(struct engine *e, struct unit_use **out);
+enum err_code op_units(struct tx *t, struct job *j) CHECK_RESULT;
+enum err_code op_limits(struct tx *t, struct job *j) CHECK_RESULT;
 
 /* -- mailbox.c: boxes and keywords -- */
 struct box {
@@ -336,9 +411,9 @@ enum err_code name_box(struct tx *t, const struct uuid *account, struct span nam
 /* A new mailbox under a name that is not taken by one; superiors are made. */
 enum err_code name_make(struct tx *t, const struct uuid *account, const struct name *name, enum store_use use,
                         bool subscribe, struct box *out) CHECK_RESULT;
-/* A deleted mailbox under a name again (ERR_STATE: a mailbox has it), counted against limit. */
+/* A deleted mailbox under a name again (ERR_STATE: a mailbox has it), if quota lets it. */
 enum err_code name_revive(struct tx *t, const struct name *name, enum store_use use, bool subscribe,
-                          uint64_t limit, struct box *b) CHECK_RESULT;
+                          enum quota_how how, struct box *b) CHECK_RESULT;
 /* The tree of names at from goes to another place: ERR_STATE when that is taken or below from. */
 enum err_code name_move(struct tx *t, const struct uuid *account, const struct name *from,
                         const struct name *to) CHECK_RESULT;
@@ -405,11 +480,24 @@ struct filing {
     uint64_t content;
     uint32_t size;
     int64_t now_us;
+    bool forced; /* also over quota */
 };
 /* File one content into the INBOX of an account. ERR_LIMIT: over quota. place (REC_PLACE bytes) says where.
  */
 enum err_code file_inbox(struct tx *t, const struct filing *f, const struct uuid *account,
                          uint64_t quota_bytes, unsigned char place[REC_PLACE]) CHECK_RESULT;
+/* A notice for an account, which no quota keeps out, in the place of its queue entry. */
+enum err_code op_notice(struct tx *t, struct job *j) CHECK_RESULT;
+enum err_code queue_get(struct tx *t, uint64_t id, struct buf *v, struct rec_queue *out) CHECK_RESULT;
+/* A new entry, due at q->due_us. */
+enum err_code queue_new(struct tx *t, const struct rec_queue *q, uint64_t *id) CHECK_RESULT;
+enum err_code queue_drop(struct tx *t, uint64_t id, const struct rec_queue *q) CHECK_RESULT;
+/* Take a notice off the queue. */
+enum err_code notice_drop(struct tx *t, uint64_t id, const struct rec_queue *q) CHECK_RESULT;
+int64_t queue_retry_us(const struct engine *e, uint32_t attempts);
+/* Whether the asker has the entry, or nobody has. */
+bool lease_renew(struct engine *e, uint64_t queue_id, uint64_t asker) CHECK_RESULT;
+void lease_over(struct engine *e, uint64_t queue_id);
 /* texts and targets of wire to the form of rec_queue; false: broken */
 bool queue_target_put(struct buf *out, const struct wire_target *w, struct span address) CHECK_RESULT;
 enum err_code queue_put(struct tx *t, uint64_t id, const struct rec_queue *q) CHECK_RESULT;
@@ -440,6 +528,8 @@ enum err_code read_trace(struct tx *t, struct query *q) CHECK_RESULT;
 enum err_code read_stats(struct tx *t, struct query *q) CHECK_RESULT;
 enum err_code read_list_of(struct tx *t, const struct uuid *account, struct query *q) CHECK_RESULT;
 enum err_code read_changes(struct tx *t, struct query *q) CHECK_RESULT;
+enum err_code read_quota(struct tx *t, struct query *q) CHECK_RESULT;
+enum err_code read_units(struct tx *t, struct query *q) CHECK_RESULT;
 enum { ROWS_PART = 4096 };
 
 static inline struct span key_of(const unsigned char *p, size_t n)

@@ -21,15 +21,15 @@ static const struct {
     u_int32_t page;
     bool versions;
 } tables[T_COUNT] = {
-    [T_STORE] = {"store", 4096, false},         [T_ACCOUNT] = {"account", 1024, true},
-    [T_NAME] = {"mailbox_name", 8192, true},    [T_NAME_CHANGE] = {"name_change", 4096, false},
-    [T_QUOTA] = {"quota", 1024, false},         [T_MAILBOX] = {"mailbox", 1024, true},
-    [T_KEYWORD] = {"keyword", 4096, true},      [T_MESSAGE] = {"message", 8192, true},
-    [T_CONTENT] = {"content", 8192, false},     [T_REF] = {"content_ref", 4096, false},
-    [T_CHANGE] = {"change", 4096, true},        [T_QUEUE] = {"queue", 8192, false},
-    [T_QUEUE_DUE] = {"queue_due", 4096, false}, [T_TRACE] = {"trace", 4096, false},
-    [T_REPEAT] = {"repeat", 4096, false},       [T_DONE] = {"done", 4096, false},
-    [T_SEGMENT] = {"segment", 4096, false},
+    [T_STORE] = {"store", 4096, false},      [T_ACCOUNT] = {"account", 1024, true},
+    [T_NAME] = {"mailbox_name", 8192, true}, [T_NAME_CHANGE] = {"name_change", 4096, false},
+    [T_QUOTA] = {"quota", 1024, false},      [T_UNIT] = {"unit", 4096, false},
+    [T_MAILBOX] = {"mailbox", 1024, true},   [T_KEYWORD] = {"keyword", 4096, true},
+    [T_MESSAGE] = {"message", 8192, true},   [T_CONTENT] = {"content", 8192, false},
+    [T_REF] = {"content_ref", 4096, false},  [T_CHANGE] = {"change", 4096, true},
+    [T_QUEUE] = {"queue", 8192, false},      [T_QUEUE_DUE] = {"queue_due", 4096, false},
+    [T_TRACE] = {"trace", 4096, false},      [T_REPEAT] = {"repeat", 4096, false},
+    [T_DONE] = {"done", 4096, false},        [T_SEGMENT] = {"segment", 4096, false},
 };
 
 bool env_has_versions(enum table t)

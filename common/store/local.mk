@@ -11,12 +11,12 @@ common_libengine_a_SOURCES = \
 	common/store/rec.h common/store/rec.c \
 	common/store/crc.h common/store/crc.c \
 	common/store/tx.c common/store/env.c common/store/care.c common/store/ids.c common/store/segment.c common/store/recover.c \
-	common/store/upgrade.c common/store/content.c common/store/account.c common/store/mailbox.c common/store/name.c \
+	common/store/upgrade.c common/store/content.c common/store/account.c common/store/quota.c common/store/quota_units.c common/store/mailbox.c common/store/name.c \
 	common/store/history.c common/store/restore.c \
 	common/store/message.c common/store/flags.c common/store/move.c common/store/change.c \
-	common/store/deliver.c common/store/queue.c common/store/trace.c common/store/done.c \
+	common/store/deliver.c common/store/queue.c common/store/notice.c common/store/trace.c common/store/done.c \
 	common/store/batch.c common/store/engine.c \
-	common/store/read.c common/store/read_changes.c common/store/read_admin.c
+	common/store/read.c common/store/read_changes.c common/store/read_admin.c common/store/read_quota.c
 STORE_LIBS = $(ZSTD_LIBS)
 ENGINE_LIBS = $(DB_LIBS) -lpthread
 
@@ -29,11 +29,14 @@ stored_LDADD = common/libengine.a common/libnet.a common/libbase.a $(ENGINE_LIBS
 STORE_TEST_LDADD = common/libstore.a common/libnet.a common/libbase.a $(STORE_LIBS) $(NET_LIBS) $(SODIUM_LIBS)
 if HAVE_CMOCKA
 check_PROGRAMS += tests/unit/test_store_client tests/unit/test_store_wire tests/unit/test_store_engine \
-	tests/unit/test_store_frames tests/unit/test_store_past
-TESTS += tests/unit/test_store_past tests/unit/test_store_client tests/unit/test_store_wire tests/unit/test_store_engine tests/unit/test_store_frames
+	tests/unit/test_store_frames tests/unit/test_store_past tests/unit/test_store_quota
+TESTS += tests/unit/test_store_quota tests/unit/test_store_past tests/unit/test_store_client tests/unit/test_store_wire tests/unit/test_store_engine tests/unit/test_store_frames
 tests_unit_test_store_frames_SOURCES = tests/unit/test_store_frames.c
 tests_unit_test_store_frames_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_store_frames_LDADD = $(STORE_TEST_LDADD) $(CMOCKA_LIBS)
+tests_unit_test_store_quota_SOURCES = tests/unit/test_store_quota.c
+tests_unit_test_store_quota_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_store_quota_LDADD = common/libengine.a common/libbase.a $(ENGINE_LIBS) $(SODIUM_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_store_engine_SOURCES = tests/unit/test_store_engine.c
 tests_unit_test_store_engine_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_store_engine_LDADD = common/libengine.a common/libbase.a $(ENGINE_LIBS) $(SODIUM_LIBS) $(CMOCKA_LIBS)

@@ -112,7 +112,7 @@ enum err_code expunge_slice(struct tx *t, struct job *j, struct box *b, const st
 {
     enum err_code code = ERR_OK;
     if (s->n)
-        code = quota_move(t, &j->account, -bytes_of(s), -(int64_t)s->n, 0);
+        code = quota_move(t, &j->account, -bytes_of(s), -(int64_t)s->n);
     if (s->n && code == ERR_OK)
         code = take_out(t, b, s, 0, NULL);
     if (s->n && code == ERR_OK)
@@ -187,22 +187,20 @@ static bool copy_parse(struct tx *t, struct job *j, struct copying *c, enum err_
 /* Whether all that is to be copied fits, before the first slice. */
 static enum err_code copy_fits(struct tx *t, struct job *j, const struct copying *c)
 {
-    uint64_t bytes = 0;
-    struct rec_quota q;
-    if (c->move || j->quota_bytes == 0)
+    struct quota_wish w = {.how = QUOTA_OWN, .told_bytes = j->quota_bytes};
+    if (c->move)
         return ERR_OK;
     for (size_t i = 0; i < c->uids.n / 4; i++) {
         struct store_row r;
         enum err_code code = row_get(t, c->from.id, uid_at(c->uids, i), &r);
-        if (code == ERR_OK)
-            bytes += r.size;
-        else if (code != ERR_MISSING)
+        if (code != ERR_OK && code != ERR_MISSING)
             return code;
+        if (code == ERR_OK) {
+            w.bytes += r.size;
+            w.messages++;
+        }
     }
-    enum err_code code = quota_get(t, &j->account, &q);
-    if (code != ERR_OK)
-        return code;
-    return bytes <= j->quota_bytes && q.bytes <= j->quota_bytes - bytes ? ERR_OK : ERR_LIMIT;
+    return quota_fits(t, &j->account, &w);
 }
 
 static enum err_code copy_settle(struct tx *t, struct job *j, struct copying *c)
@@ -274,7 +272,7 @@ static enum err_code copy_slice(struct tx *t, struct job *j, struct copying *c)
     if (c->s.n == 0)
         return ERR_OK;
     if (!c->move)
-        code = quota_move(t, &j->account, bytes_of(&c->s), (int64_t)c->s.n, 0);
+        code = quota_move(t, &j->account, bytes_of(&c->s), (int64_t)c->s.n);
     if (code == ERR_OK)
         code = put_copies(t, c);
     if (code == ERR_OK && c->move)

@@ -198,8 +198,9 @@ enum err_code name_make(struct tx *t, const struct uuid *account, const struct n
 }
 
 enum err_code name_revive(struct tx *t, const struct name *name, enum store_use use, bool subscribe,
-                          uint64_t limit, struct box *b)
+                          enum quota_how how, struct box *b)
 {
+    const struct quota_wish wish = {.how = how, .bytes = b->r.bytes, .messages = b->r.messages};
     const struct uuid *account = &b->r.account;
     struct rec_name r = {.mailbox = 0};
     int made = 1;
@@ -209,7 +210,7 @@ enum err_code name_revive(struct tx *t, const struct name *name, enum store_use 
     if (code == ERR_OK || code == ERR_MISSING)
         code = make_superiors(t, account, name, &made);
     if (code == ERR_OK)
-        code = quota_move(t, account, (int64_t)b->r.bytes, b->r.messages, limit);
+        code = quota_take(t, account, &wish);
     if (code != ERR_OK)
         return code;
     b->r.deleted_us = 0;
@@ -251,7 +252,7 @@ static enum err_code bury(struct tx *t, const struct uuid *account, uint64_t mai
     enum err_code code = box_get(t, mailbox, &b);
     if (code != ERR_OK)
         return code;
-    code = quota_move(t, account, -(int64_t)b.r.bytes, -(int64_t)b.r.messages, 0);
+    code = quota_move(t, account, -(int64_t)b.r.bytes, -(int64_t)b.r.messages);
     if (code != ERR_OK)
         return code;
     b.r.deleted_us = clock_wall_us();

@@ -29,7 +29,7 @@ enum err_code queue_put(struct tx *t, uint64_t id, const struct rec_queue *q)
 }
 
 /* The record's views live in v. */
-static enum err_code queue_get(struct tx *t, uint64_t id, struct buf *v, struct rec_queue *out)
+enum err_code queue_get(struct tx *t, uint64_t id, struct buf *v, struct rec_queue *out)
 {
     unsigned char key[KEY_ID];
     put_be64(key, id);
@@ -44,6 +44,34 @@ enum err_code queue_due_set(struct tx *t, int64_t due_us, uint64_t id, bool on)
     key_pair(key, (uint64_t)due_us, id);
     return on ? tx_put(t, T_QUEUE_DUE, span_of(key, sizeof key), span_of(version, 1))
               : tx_del(t, T_QUEUE_DUE, span_of(key, sizeof key));
+}
+
+enum err_code queue_new(struct tx *t, const struct rec_queue *q, uint64_t *id)
+{
+    enum err_code code = id_take(t->e, ID_QUEUE, id);
+    if (code == ERR_OK)
+        code = queue_put(t, *id, q);
+    if (code == ERR_OK)
+        code = queue_due_set(t, q->due_us, *id, true);
+    t->queue_due = true;
+    return code;
+}
+
+enum err_code queue_drop(struct tx *t, uint64_t id, const struct rec_queue *q)
+{
+    unsigned char key[KEY_ID];
+    put_be64(key, id);
+    enum err_code code = tx_del(t, T_QUEUE, span_of(key, sizeof key));
+    return code == ERR_OK ? queue_due_set(t, q->due_us, id, false) : code;
+}
+
+int64_t queue_retry_us(const struct engine *e, uint32_t attempts)
+{
+    const uint64_t most_ms = 3600 * 1000;
+    uint64_t ms = e->o.queue_retry_ms ? e->o.queue_retry_ms : 1;
+    while (attempts-- && ms < most_ms)
+        ms *= 2;
+    return (int64_t)(ms < most_ms || ms == e->o.queue_retry_ms ? ms : most_ms) * 1000;
 }
 
 /* -- leases; lease_lock is held -- */
@@ -77,6 +105,13 @@ static void lease_end(struct engine *e, uint64_t queue_id)
     struct lease *l = lease_find(e, queue_id);
     if (l)
         *l = e->leases[--e->lease_count];
+}
+
+void lease_over(struct engine *e, uint64_t queue_id)
+{
+    pthread_mutex_lock(&e->lease_lock);
+    lease_end(e, queue_id);
+    pthread_mutex_unlock(&e->lease_lock);
 }
 
 void engine_lease_drop(struct engine *e, uint64_t asker)
@@ -135,7 +170,7 @@ static bool put_targets(struct buf *out, const struct rec_queue *q)
     return ok;
 }
 
-static enum err_code lease_answer(struct job *j, uint64_t id, const struct rec_queue *q)
+static enum err_code lease_answer(struct tx *t, struct job *j, uint64_t id, const struct rec_queue *q)
 {
     struct wire_queued w = {.queue_id = id,
                             .content = q->content,
@@ -143,10 +178,23 @@ static enum err_code lease_answer(struct job *j, uint64_t id, const struct rec_q
                             .queued_us = q->queued_us,
                             .cursor = q->cursor,
                             .attempts = q->attempts,
+                            .kind = q->kind,
                             .target_count = q->target_count};
+    struct span meta = SPAN_NONE;
     memcpy(w.trace, q->trace, TRACE_TEXT);
+    memcpy(w.note, q->note, sizeof w.note);
+    if (q->kind == QUEUE_REPORT) {
+        unsigned char key[KEY_ID];
+        struct rec_content c;
+        put_be64(key, q->content);
+        enum err_code code = tx_get_buf(t, T_CONTENT, span_of(key, sizeof key), &t->scratch);
+        if (code == ERR_OK && rec_content_get(buf_span(&t->scratch), &c))
+            meta = c.meta;
+    }
     struct buf *a = parts_add(&j->answer);
-    return buf_add(a, &w, sizeof w) && wire_put_text(a, q->sender) && put_targets(a, q) ? ERR_OK : ERR_LIMIT;
+    bool ok = buf_add(a, &w, sizeof w) && wire_put_text(a, q->sender) && put_targets(a, q) &&
+              wire_put_text(a, meta);
+    return ok ? ERR_OK : ERR_LIMIT;
 }
 
 enum err_code op_lease(struct tx *t, struct job *j)
@@ -164,7 +212,7 @@ enum err_code op_lease(struct tx *t, struct job *j)
     buf_init(&v, (size_t)64 << 20);
     code = queue_get(t, id, &v, &q);
     if (code == ERR_OK)
-        code = lease_answer(j, id, &q);
+        code = lease_answer(t, j, id, &q);
     buf_free(&v);
     if (code != ERR_OK)
         return code == ERR_MISSING ? ERR_BUG : code;
@@ -178,7 +226,7 @@ enum err_code op_lease(struct tx *t, struct job *j)
 }
 
 /* Whether this asker may work on the entry; its lease is renewed, or taken up after a restart. */
-static bool lease_renew(struct engine *e, uint64_t queue_id, uint64_t asker)
+bool lease_renew(struct engine *e, uint64_t queue_id, uint64_t asker)
 {
     enum { TAKEN_UP_MS = 60 * 1000 };
     pthread_mutex_lock(&e->lease_lock);
@@ -197,7 +245,9 @@ struct slicing {
     struct wire_in targets;
     struct rec_queue q;
     struct buf v, places;
-    uint32_t filed, full;
+    struct buf left, lost; /* targets that are full: tried again, or given up */
+    uint32_t filed, full, given_up;
+    bool old; /* the entry has outlived queue_lifetime */
 };
 
 static bool skipped(const struct rec_queue *q, const struct uuid *id)
@@ -218,13 +268,13 @@ static bool skipped(const struct rec_queue *q, const struct uuid *id)
 
 static enum err_code slice_file(struct tx *t, struct slicing *s)
 {
-    const struct filing f = {s->q.content, (uint32_t)s->q.size, clock_wall_us()};
+    const struct filing f = {s->q.content, (uint32_t)s->q.size, clock_wall_us(), false};
     struct uuid last = s->q.cursor;
     for (uint32_t i = 0; i < s->w.target_count; i++) {
         struct wire_target w;
         unsigned char place[REC_PLACE];
         wire_get(&s->targets, &w, sizeof w);
-        wire_take(&s->targets, w.address_n);
+        struct span address = wire_take(&s->targets, w.address_n);
         if (s->targets.bad || w.kind != STORE_TO_ACCOUNT)
             return ERR_SYNTAX;
         if (uuid_cmp(&w.id, &last) <= 0)
@@ -234,7 +284,10 @@ static enum err_code slice_file(struct tx *t, struct slicing *s)
             continue;
         enum err_code code = file_inbox(t, &f, &w.id, w.quota_bytes, place);
         if (code == ERR_LIMIT) {
-            s->full++;
+            s->full += !s->old;
+            s->given_up += s->old;
+            if (!queue_target_put(s->old ? &s->lost : &s->left, &w, address))
+                return ERR_LIMIT;
             continue;
         }
         if (code != ERR_OK)
@@ -246,31 +299,69 @@ static enum err_code slice_file(struct tx *t, struct slicing *s)
     return uuid_cmp(&s->w.cursor, &last) >= 0 ? ERR_OK : ERR_SYNTAX;
 }
 
+/* The entry after the slice: it goes on, or starts again with those who were full, or is done. */
 static enum err_code slice_finish(struct tx *t, struct slicing *s)
 {
-    unsigned char key[KEY_ID];
+    struct rec_queue *q = &s->q;
+    q->left_count += s->full;
+    q->left = buf_span(&s->left);
     if (!s->w.finished) {
-        s->q.cursor = s->w.cursor;
-        s->q.trace_lines++;
-        return queue_put(t, s->w.queue_id, &s->q);
+        q->cursor = s->w.cursor;
+        q->trace_lines++;
+        return queue_put(t, s->w.queue_id, q);
     }
-    put_be64(key, s->w.queue_id);
-    enum err_code code = tx_del(t, T_QUEUE, span_of(key, sizeof key));
-    return code == ERR_OK ? queue_due_set(t, s->q.due_us, s->w.queue_id, false) : code;
+    if (!q->left_count)
+        return queue_drop(t, s->w.queue_id, q);
+    enum err_code code = queue_due_set(t, q->due_us, s->w.queue_id, false);
+    q->target_count = q->left_count;
+    q->targets = q->left;
+    q->left_count = q->skip_count = 0;
+    q->left = q->skip = SPAN_NONE;
+    memset(&q->cursor, 0, sizeof q->cursor);
+    q->due_us = clock_wall_us() + queue_retry_us(t->e, q->attempts++);
+    q->trace_lines++;
+    if (code == ERR_OK)
+        code = queue_put(t, s->w.queue_id, q);
+    return code == ERR_OK ? queue_due_set(t, q->due_us, s->w.queue_id, true) : code;
+}
+
+static bool slice_ends(const struct slicing *s)
+{
+    return s->w.finished && s->left.n == 0;
+}
+
+/* Those given up are told to the sender; nobody is told of what nobody sent. */
+static enum err_code slice_report(struct tx *t, const struct slicing *s)
+{
+    uint64_t id;
+    struct rec_queue r = {.queued_us = clock_wall_us(),
+                          .content = s->q.content,
+                          .size = s->q.size,
+                          .sender = s->q.sender,
+                          .target_count = s->given_up,
+                          .targets = buf_span(&s->lost),
+                          .kind = QUEUE_REPORT};
+    if (!s->given_up || !s->q.sender.n)
+        return ERR_OK;
+    memcpy(r.trace, s->q.trace, TRACE_TEXT);
+    r.due_us = r.queued_us;
+    return queue_new(t, &r, &id);
 }
 
 static enum err_code slice_trace(struct tx *t, const struct slicing *s)
 {
-    char text[40];
+    char text[80];
     struct rec_trace r = {.at_us = clock_wall_us(),
-                          .kind = s->w.finished ? TRACE_FINISHED : TRACE_FILED,
+                          .kind = slice_ends(s)              ? TRACE_FINISHED
+                                  : s->full || s->w.finished ? TRACE_DEFERRED
+                                                             : TRACE_FILED,
                           .content = s->q.content,
                           .queue_id = s->w.queue_id,
                           .size = s->q.size,
                           .place_count = s->filed,
                           .places = buf_span(&s->places)};
-    if (s->full) {
-        snprintf(text, sizeof text, "over quota: %u", s->full);
+    if (s->full || s->given_up || r.kind == TRACE_DEFERRED) {
+        snprintf(text, sizeof text, "over quota: %u to be tried again, %u given up", s->full, s->given_up);
         r.reason = span_str(text);
     }
     return trace_put(t, s->q.trace, s->q.trace_lines, &r);
@@ -283,12 +374,19 @@ static enum err_code slice(struct tx *t, struct job *j, struct slicing *s)
         return code == ERR_MISSING ? ERR_STATE : code;
     if (!lease_renew(t->e, s->w.queue_id, j->asker))
         return ERR_STATE;
+    if (s->q.kind != QUEUE_MESSAGE)
+        return s->w.finished && !s->w.target_count ? notice_drop(t, s->w.queue_id, &s->q) : ERR_SYNTAX;
+    s->old = clock_wall_us() - s->q.queued_us >= (int64_t)t->e->o.queue_lifetime_ms * 1000;
+    if (!buf_add_span(&s->left, s->q.left))
+        return ERR_LIMIT;
     code = slice_file(t, s);
-    int refs = (int)s->filed - (s->w.finished ? 1 : 0);
+    int refs = (int)s->filed - slice_ends(s) + (s->given_up && s->q.sender.n);
     if (code == ERR_OK && refs)
         code = content_ref(t, s->q.content, refs);
     if (code == ERR_OK)
         code = slice_trace(t, s);
+    if (code == ERR_OK)
+        code = slice_report(t, s);
     return code == ERR_OK ? slice_finish(t, s) : code;
 }
 
@@ -300,13 +398,15 @@ enum err_code op_slice(struct tx *t, struct job *j)
         return ERR_SYNTAX;
     buf_init(&s.v, (size_t)64 << 20);
     buf_init(&s.places, STORE_SLICE * REC_PLACE);
+    buf_init(&s.left, IPC_FRAME_LIMIT);
+    buf_init(&s.lost, IPC_FRAME_LIMIT);
     enum err_code code = slice(t, j, &s);
     buf_free(&s.v);
     buf_free(&s.places);
+    buf_free(&s.left);
+    buf_free(&s.lost);
     if (code == ERR_OK && s.w.finished) {
-        pthread_mutex_lock(&t->e->lease_lock);
-        lease_end(t->e, s.w.queue_id);
-        pthread_mutex_unlock(&t->e->lease_lock);
+        lease_over(t->e, s.w.queue_id);
     }
     return code;
 }
@@ -323,10 +423,10 @@ static enum err_code defer(struct tx *t, const struct wire_defer *w, struct span
                                 .queue_id = w->queue_id,
                                 .size = q.size,
                                 .reason = reason};
-    code = trace_put(t, q.trace, q.trace_lines, &r);
+    if (q.kind == QUEUE_MESSAGE)
+        code = trace_put(t, q.trace, q.trace_lines++, &r);
     if (code == ERR_OK)
         code = queue_due_set(t, q.due_us, w->queue_id, false);
-    q.trace_lines++;
     q.attempts++;
     q.due_us = w->due_us;
     if (code == ERR_OK)
@@ -349,9 +449,7 @@ enum err_code op_defer(struct tx *t, struct job *j)
     enum err_code code = defer(t, &w, reason, &v);
     buf_free(&v);
     if (code == ERR_OK) {
-        pthread_mutex_lock(&t->e->lease_lock);
-        lease_end(t->e, w.queue_id);
-        pthread_mutex_unlock(&t->e->lease_lock);
+        lease_over(t->e, w.queue_id);
     }
     return code;
 }

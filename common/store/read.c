@@ -329,6 +329,8 @@ static const struct {
     {WIRE_STATS, read_stats},
     {WIRE_VIEW, read_view},
     {WIRE_PAST_NAMES, read_past_names},
+    {WIRE_QUOTA, read_quota},
+    {WIRE_UNIT_LIST, read_units},
 };
 
 enum err_code engine_query(struct engine *e, struct query *q)

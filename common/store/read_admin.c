@@ -36,7 +36,10 @@ enum err_code read_accounts(struct tx *t, struct query *q)
         i.mailboxes = r.mailboxes;
         i.messages = u.messages;
         i.bytes = u.bytes;
-        i.quota_bytes = r.quota_bytes;
+        i.quota_bytes = u.flags & QUOTA_TOLD ? u.limit_bytes : r.quota_bytes;
+        i.quota_messages = u.limit_messages;
+        i.unit = u.unit;
+        i.warned = (u.flags & QUOTA_WARNED) != 0;
         i.created_us = r.created_us;
         i.last_login_us = r.last_login_us;
         i.last_delivery_us = u.last_delivery_us;

@@ -3,6 +3,8 @@
 #include "common/store/rec.h"
 #include <assert.h>
 
+enum { QUOTA_VERSION = 2, QUEUE_VERSION = 2 };
+
 /* -- a cursor into a fixed record -- */
 struct put {
     unsigned char *p, *end;
@@ -55,6 +57,12 @@ static void get_trace(struct reader *r, char out[TRACE_TEXT])
     out[TRACE_TEXT - 1] = '\0';
 }
 
+static bool put_text(struct buf *out, struct span s)
+{
+    s = span_first(s, 0xffff);
+    return buf_add_u16(out, (uint16_t)s.n) && buf_add_span(out, s);
+}
+
 void rec_account_put(const struct rec_account *r, unsigned char out[REC_ACCOUNT])
 {
     struct put c = put_version(out, REC_ACCOUNT, 2);
@@ -90,21 +98,54 @@ bool rec_account_get(struct span v, struct rec_account *out)
 
 void rec_quota_put(const struct rec_quota *r, unsigned char out[REC_QUOTA])
 {
-    struct put c = put_start(out, REC_QUOTA);
+    struct put c = {out, out + REC_QUOTA};
+    put(&c, QUOTA_VERSION, 1);
     put(&c, r->bytes, 8);
     put(&c, r->messages, 8);
     put(&c, (uint64_t)r->last_delivery_us, 8);
+    put(&c, r->limit_bytes, 8);
+    put(&c, r->limit_messages, 8);
+    put_bytes(&c, r->unit.b, sizeof r->unit.b);
+    put(&c, r->flags, 1);
     assert(c.p == c.end);
 }
 
 bool rec_quota_get(struct span v, struct rec_quota *out)
 {
+    struct reader r = reader_of(v);
+    uint8_t version = read_u8(&r);
+    *out = (struct rec_quota){.bytes = read_u64(&r)};
+    out->messages = read_u64(&r);
+    out->last_delivery_us = (int64_t)read_u64(&r);
+    if (version == QUOTA_VERSION) {
+        out->limit_bytes = read_u64(&r);
+        out->limit_messages = read_u64(&r);
+        get_bytes(&r, out->unit.b, sizeof out->unit.b);
+        out->flags = read_u8(&r);
+    }
+    out->was_bytes = out->bytes;
+    out->was_messages = out->messages;
+    out->was_unit = out->unit;
+    return !r.bad && (version == 1 || version == QUOTA_VERSION);
+}
+
+bool rec_unit_put(const struct rec_unit *r, struct buf *out)
+{
+    return buf_add_u8(out, REC_VERSION) && buf_add(out, r->parent.b, sizeof r->parent.b) &&
+           buf_add_u64(out, r->limit_bytes) && buf_add_u64(out, r->limit_messages) &&
+           put_text(out, r->code) && put_text(out, r->name);
+}
+
+bool rec_unit_get(struct span v, struct rec_unit *out)
+{
     struct reader r;
     if (!get_start(v, &r))
         return false;
-    out->bytes = read_u64(&r);
-    out->messages = read_u64(&r);
-    out->last_delivery_us = (int64_t)read_u64(&r);
+    get_bytes(&r, out->parent.b, sizeof out->parent.b);
+    out->limit_bytes = read_u64(&r);
+    out->limit_messages = read_u64(&r);
+    out->code = read_bytes(&r, read_u16(&r));
+    out->name = read_bytes(&r, read_u16(&r));
     return !r.bad;
 }
 
@@ -326,20 +367,24 @@ bool rec_change_get(struct span v, struct rec_change *out)
 
 bool rec_queue_put(const struct rec_queue *r, struct buf *out)
 {
-    return buf_add_u8(out, REC_VERSION) && buf_add(out, r->trace, TRACE_TEXT - 1) &&
-           buf_add_u64(out, (uint64_t)r->queued_us) && buf_add_u64(out, (uint64_t)r->due_us) &&
-           buf_add_u64(out, r->content) && buf_add_u64(out, r->size) && buf_add_u32(out, r->attempts) &&
-           buf_add_u32(out, r->trace_lines) && buf_add(out, r->cursor.b, sizeof r->cursor.b) &&
-           buf_add_u32(out, (uint32_t)r->sender.n) && buf_add_span(out, r->sender) &&
-           buf_add_u32(out, r->target_count) && buf_add_u32(out, (uint32_t)r->targets.n) &&
-           buf_add_span(out, r->targets) && buf_add_u32(out, r->skip_count) && buf_add_span(out, r->skip);
+    bool ok = buf_add_u8(out, QUEUE_VERSION) && buf_add(out, r->trace, TRACE_TEXT - 1) &&
+              buf_add_u64(out, (uint64_t)r->queued_us) && buf_add_u64(out, (uint64_t)r->due_us) &&
+              buf_add_u64(out, r->content) && buf_add_u64(out, r->size) && buf_add_u32(out, r->attempts) &&
+              buf_add_u32(out, r->trace_lines) && buf_add(out, r->cursor.b, sizeof r->cursor.b) &&
+              buf_add_u32(out, (uint32_t)r->sender.n) && buf_add_span(out, r->sender) &&
+              buf_add_u32(out, r->target_count) && buf_add_u32(out, (uint32_t)r->targets.n) &&
+              buf_add_span(out, r->targets) && buf_add_u32(out, r->skip_count) &&
+              buf_add_span(out, r->skip) && buf_add_u8(out, r->kind) && buf_add_u32(out, r->left_count) &&
+              buf_add_u32(out, (uint32_t)r->left.n) && buf_add_span(out, r->left);
+    for (size_t i = 0; i < QUEUE_NOTES && ok; i++)
+        ok = buf_add_u64(out, r->note[i]);
+    return ok;
 }
 
 bool rec_queue_get(struct span v, struct rec_queue *out)
 {
-    struct reader r;
-    if (!get_start(v, &r))
-        return false;
+    struct reader r = reader_of(v);
+    uint8_t version = read_u8(&r);
     get_trace(&r, out->trace);
     out->queued_us = (int64_t)read_u64(&r);
     out->due_us = (int64_t)read_u64(&r);
@@ -353,7 +398,18 @@ bool rec_queue_get(struct span v, struct rec_queue *out)
     out->targets = read_bytes(&r, read_u32(&r));
     out->skip_count = read_u32(&r);
     out->skip = read_bytes(&r, (size_t)out->skip_count * KEY_UUID);
-    return !r.bad;
+    out->kind = QUEUE_MESSAGE;
+    out->left_count = 0;
+    out->left = SPAN_NONE;
+    memset(out->note, 0, sizeof out->note);
+    if (version == QUEUE_VERSION) {
+        out->kind = read_u8(&r);
+        out->left_count = read_u32(&r);
+        out->left = read_bytes(&r, read_u32(&r));
+        for (size_t i = 0; i < QUEUE_NOTES; i++)
+            out->note[i] = read_u64(&r);
+    }
+    return !r.bad && (version == 1 || version == QUEUE_VERSION);
 }
 
 bool rec_done_put(const struct rec_done *r, struct buf *out)
@@ -377,12 +433,6 @@ bool rec_done_get(struct span v, struct rec_done *out)
     out->intent = read_bytes(&r, read_u32(&r));
     out->answer = r.s;
     return !r.bad;
-}
-
-static bool put_text(struct buf *out, struct span s)
-{
-    s = span_first(s, 0xffff);
-    return buf_add_u16(out, (uint16_t)s.n) && buf_add_span(out, s);
 }
 
 bool rec_trace_put(const struct rec_trace *r, struct buf *out)

@@ -58,14 +58,34 @@ enum { REC_ACCOUNT = 55 };
 void rec_account_put(const struct rec_account *r, unsigned char out[REC_ACCOUNT]);
 bool rec_account_get(struct span v, struct rec_account *out) CHECK_RESULT;
 
-/* -- quota: the hot counters of an account or unit -- */
+/* -- quota: the hot counters of an account, and what the directory says of it. Version 1 has only the first
+ * three; it is read, and written as 2 -- */
+enum {
+    QUOTA_TOLD = 1,  /* the directory knows the account: its limits and its unit hold */
+    QUOTA_WARNED = 2 /* the notice was queued; another one comes only after its use fell */
+};
 struct rec_quota {
     uint64_t bytes, messages;
     int64_t last_delivery_us;
+    uint64_t limit_bytes, limit_messages; /* 0: none */
+    struct uuid unit;                     /* or none */
+    uint8_t flags;
+    /* not on record: as quota_get found it, so that quota_put knows what the unit gains */
+    uint64_t was_bytes, was_messages;
+    struct uuid was_unit;
 };
-enum { REC_QUOTA = 25 };
+enum { REC_QUOTA = 58, REC_QUOTA_1 = 25 };
 void rec_quota_put(const struct rec_quota *r, unsigned char out[REC_QUOTA]);
 bool rec_quota_get(struct span v, struct rec_quota *out) CHECK_RESULT;
+
+/* -- unit: an organisational unit as the directory has it; what its accounts use is summed up in memory -- */
+struct rec_unit {
+    struct uuid parent;                   /* or none */
+    uint64_t limit_bytes, limit_messages; /* 0: none */
+    struct span code, name;
+};
+bool rec_unit_put(const struct rec_unit *r, struct buf *out) CHECK_RESULT;
+bool rec_unit_get(struct span v, struct rec_unit *out) CHECK_RESULT; /* code and name: views of v */
 
 /* -- mailbox -- */
 struct rec_box {
@@ -164,6 +184,12 @@ bool rec_change_head(struct buf *out, enum change_op op, int64_t at_us, uint64_t
 bool rec_change_get(struct span v, struct rec_change *out) CHECK_RESULT;
 
 /* -- queue -- */
+enum queue_kind {
+    QUEUE_MESSAGE, /* a content for accounts and groups */
+    QUEUE_WARNING, /* no content: one account is to be told that its quota is nearly used up */
+    QUEUE_REPORT   /* the sender is to be told that the content did not reach the targets */
+};
+enum { QUEUE_NOTES = 4 };
 struct rec_queue {
     char trace[TRACE_TEXT];
     int64_t queued_us, due_us;
@@ -175,6 +201,10 @@ struct rec_queue {
     struct span targets; /* uuid, u64 quota, u8 kind, u16 n, address each */
     uint32_t skip_count;
     struct span skip; /* accounts that the same delivery filed directly, ascending uuids */
+    uint8_t kind;     /* from here on: since version 2 */
+    uint32_t left_count;
+    struct span left;           /* targets that were full: tried again when the others are done */
+    uint64_t note[QUEUE_NOTES]; /* of a warning: bytes, their limit, messages, their limit */
 };
 bool rec_queue_put(const struct rec_queue *r, struct buf *out) CHECK_RESULT;
 bool rec_queue_get(struct span v, struct rec_queue *out) CHECK_RESULT;

@@ -12,7 +12,7 @@ struct restoring {
     struct span items;
     struct box from, to;
     struct keywords names, to_names;
-    uint64_t limit;
+    enum quota_how how;
     struct wire_restored out;
     struct slice s;
 };
@@ -85,12 +85,13 @@ static enum err_code put_rows(struct tx *t, struct restoring *r)
 
 static enum err_code restore_add(struct tx *t, struct job *j, struct restoring *r)
 {
-    int64_t bytes = 0;
+    struct quota_wish wish = {.how = r->how};
     enum err_code code = take_rows(t, r);
+    wish.messages = r->s.n;
     for (size_t i = 0; i < r->s.n; i++)
-        bytes += r->s.v[i].size;
+        wish.bytes += r->s.v[i].size;
     if (code == ERR_OK && r->s.n)
-        code = quota_move(t, &j->account, bytes, (int64_t)r->s.n, r->limit);
+        code = quota_take(t, &j->account, &wish);
     if (code == ERR_OK && r->s.n)
         code = put_rows(t, r);
     if (code == ERR_OK && r->s.n)
@@ -190,7 +191,7 @@ static enum err_code restore_settle(struct tx *t, struct job *j, struct restorin
         code = keywords_get(t, &r->from, &r->names);
     if (code == ERR_OK)
         code = keywords_get(t, &r->to, &r->to_names);
-    r->limit = code == ERR_OK && !r->w.over_quota ? a.quota_bytes : 0;
+    r->how = r->w.over_quota ? QUOTA_ANYWAY : QUOTA_OWN;
     return code;
 }
 
@@ -266,7 +267,8 @@ static enum err_code folder_revive(struct tx *t, struct job *j, const struct wir
         code = ERR_STATE;
     if (code != ERR_OK)
         return code;
-    return name_revive(t, name, (enum store_use)w->use, w->subscribe, w->over_quota ? 0 : a.quota_bytes, b);
+    return name_revive(t, name, (enum store_use)w->use, w->subscribe,
+                       w->over_quota ? QUOTA_ANYWAY : QUOTA_OWN, b);
 }
 
 static enum err_code folder_need(struct tx *t, struct job *j, const struct wire_folder *w,

@@ -34,7 +34,8 @@ static bool for_threads(const struct request *r)
 {
     struct wire_read w;
     if (r->type == WIRE_ACCOUNTS || r->type == WIRE_MAILBOXES || r->type == WIRE_TRACE ||
-        r->type == WIRE_STATS || r->type == WIRE_VIEW || r->type == WIRE_PAST_NAMES)
+        r->type == WIRE_STATS || r->type == WIRE_UNIT_LIST || r->type == WIRE_VIEW ||
+        r->type == WIRE_PAST_NAMES)
         return true;
     if (r->type != WIRE_READ)
         return false;
@@ -46,8 +47,10 @@ static struct query query_of(const struct request *r)
 {
     struct query q = {
         .type = r->type, .mailbox = r->ask.mailbox, .body = r->body, .budget = loop_budget(r->type)};
-    if (r->session)
+    if (r->session) {
         q.account = r->session->account;
+        q.quota_bytes = r->session->quota_bytes;
+    }
     return q;
 }
 

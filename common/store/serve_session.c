@@ -256,6 +256,51 @@ static void tell_queue(struct server *s)
             reply(c, 0, WIRE_QUEUE_EVENT, 0, ERR_OK, &none, false);
 }
 
+/* -- accounts that are full -- */
+
+static bool send_fulls(struct conn *c, uint64_t mark, const struct full_change *v, size_t count, bool full)
+{
+    enum { PAGE = 4096 };
+    size_t i = 0;
+    bool ok = true;
+    while (i < count && ok) {
+        struct parts p = {NULL, 0, 0};
+        struct wire_full w = {full, 0};
+        struct buf *b = parts_add(&p);
+        ok = buf_add(b, &w, sizeof w);
+        for (; i < count && w.count < PAGE && ok; i++)
+            if (v[i].full == full) {
+                ok = buf_add(b, v[i].account.b, sizeof v[i].account.b);
+                w.count++;
+            }
+        memcpy(b->p, &w, sizeof w);
+        if (ok && w.count)
+            reply(c, mark, WIRE_FULL_EVENT, 0, ERR_OK, &p, false);
+        else
+            parts_free(&p);
+    }
+    return ok;
+}
+
+bool serve_full_watch(struct request *r)
+{
+    struct full_change *v;
+    r->conn->full_watch = true;
+    uint64_t mark;
+    size_t n = engine_fulls(r->conn->s->e, &v, &mark);
+    bool ok = send_fulls(r->conn, mark, v, n, true);
+    free(v);
+    return ok;
+}
+
+/* In the order of the changes: an account may have become full and empty in one batch. */
+static void tell_fulls(struct server *s, const struct news *n)
+{
+    for (struct conn *c = s->conns; c; c = c->next)
+        for (size_t i = 0; c->full_watch && c->ipc && i < n->full_count; i++)
+            (void)send_fulls(c, 0, &n->fulls[i], 1, n->fulls[i].full); /* one fits */
+}
+
 void tell_news(struct server *s, const struct news *n)
 {
     for (size_t i = 0; i < n->touched_count; i++) {
@@ -265,6 +310,7 @@ void tell_news(struct server *s, const struct news *n)
         else
             tell_mailbox(s, t);
     }
+    tell_fulls(s, n);
     if (n->queue_due && s->queue_watchers)
         tell_queue(s);
 }

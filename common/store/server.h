@@ -57,7 +57,7 @@ struct conn {
     unsigned refs; /* jobs and tasks under way, and the connection itself */
     size_t waiting_bytes;
     unsigned waiting;
-    bool paused, queue_watch;
+    bool paused, queue_watch, full_watch;
     unsigned refused; /* frames of other roles */
     struct session *sessions;
     struct watch *watches;
@@ -157,6 +157,7 @@ bool serve_login(struct request *r);
 bool serve_logout(struct request *r);
 bool serve_watch(struct request *r);
 bool serve_queue_watch(struct request *r);
+bool serve_full_watch(struct request *r);
 struct session *session_find(struct conn *c, uint32_t id);
 void sessions_free(struct conn *c);
 void tell_news(struct server *s, const struct news *n);

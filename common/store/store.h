@@ -48,8 +48,10 @@ struct store_delivery {
     int64_t received_us;
     struct content *content; /* finished */
     const struct store_target *to;
-    size_t to_count;  /* at least 1 */
-    bool queue;       /* file nothing now: one queue entry for all targets (large groups) */
+    size_t to_count; /* at least 1 */
+    bool queue_full; /* accounts that are full are queued and tried again (outcome ERR_OK), unless nobody else
+                        is served */
+    bool queue;      /* file nothing now: one queue entry for all targets (large groups) */
     bool find_repeat; /* look for the same peer, sender, targets and content_hash within the hour whose
                          250 was never confirmed by store_delivered: answer that trace, store nothing */
 };
@@ -67,9 +69,22 @@ void store_deliver(struct store *s, const struct store_delivery *d, struct ticke
 /* The 250 of this trace has been written to the client: its repeat key is dropped. No answer. */
 void store_delivered_confirm(struct store *s, const struct trace_id *trace);
 
+/* Is the account known to be full? Answered from what stored told without being asked: no wait, and nothing
+ * of the account is shown but this. False also while stored is away. */
+bool store_is_full(const struct store *s, const struct uuid *account);
+
 /* ---------------------------------------------------------------- relay role (delivery workers) */
 
 struct store_queued {
+    enum store_queued_kind {
+        STORE_QUEUED_MESSAGE,
+        STORE_QUEUED_WARNING, /* tell the account to[0] that its quota is nearly used up (note) */
+        STORE_QUEUED_REPORT   /* tell sender that the message did not reach to (address): they stayed full */
+    } kind;
+    struct {
+        uint64_t bytes, limit_bytes, messages, limit_messages;
+    } note;           /* of a warning */
+    struct span meta; /* of a report: the message's record, for mime_meta_read */
     uint64_t queue_id;
     struct trace_id trace;
     struct span sender;
@@ -98,6 +113,11 @@ enum { STORE_SLICE = 300 };
 typedef void store_done_cb(void *session, enum err_code code);
 /* File one slice of a leased entry. ERR_STATE: the lease is lost (another worker goes on). */
 void store_slice(struct store *s, const struct store_slice *slice, struct ticket *t, store_done_cb *cb);
+/* File the notice that a leased entry asks for, and take the entry off the queue, in one transaction. Quota
+ * does not keep it out. account: of a warning the entry's own, of a report the sender's. ERR_STATE: the lease
+ * is lost. An entry that nobody can be told is ended with store_slice (no targets, finished). */
+void store_notice(struct store *s, uint64_t queue_id, const struct uuid *account,
+                  const struct trace_id *trace, struct content *content, struct ticket *t, store_done_cb *cb);
 /* Give the entry back: due again at due_us (wall clock), with a reason for `trace`. */
 void store_defer(struct store *s, uint64_t queue_id, int64_t due_us, struct span reason, struct ticket *t,
                  store_done_cb *cb);
@@ -266,18 +286,33 @@ typedef void store_appended_cb(void *session, enum err_code code, const struct s
 void store_append(struct store_account *a, const struct store_append *m, struct ticket *t,
                   store_appended_cb *cb);
 
+struct store_quota;
+/* The account first, then its unit and those above it, also such without limits. RFC 9208. */
+void store_quota(struct store_account *a, struct ticket *t,
+                 void (*cb)(void *session, enum err_code code, const struct store_quota *v, size_t count));
+
 /* ---------------------------------------------------------------- admin role */
 
 struct store_account_info {
-    struct uuid id;
-    uint32_t mailboxes;
-    uint64_t messages, bytes, quota_bytes;
+    struct uuid id, unit; /* unit: or none */
+    uint32_t mailboxes, warned;
+    uint64_t messages, bytes, quota_bytes, quota_messages; /* limits of 0: none */
     int64_t created_us, last_login_us, last_delivery_us;
 };
 typedef void store_accounts_cb(void *session, enum err_code code, const struct store_account_info *v,
                                size_t count, bool more);
 void store_admin_accounts(struct store *s, struct ticket *t, store_accounts_cb *cb);
 void store_admin_mailboxes(struct store *s, const struct uuid *account, struct ticket *t, store_list_cb *cb);
+/* One quota root: an account, or a unit with all that its accounts and those of the units below it use. */
+struct store_quota {
+    struct uuid id, parent; /* parent: of an account its unit, of a unit the one above; or none */
+    struct span code, name; /* of a unit, else "" */
+    uint64_t bytes, messages, accounts;
+    uint64_t limit_bytes, limit_messages; /* 0: none */
+};
+typedef void store_quota_cb(void *session, enum err_code code, const struct store_quota *v, size_t count);
+/* All units, ascending by id; also those that only accounts name (without a name). */
+void store_admin_units(struct store *s, struct ticket *t, store_quota_cb *cb);
 struct store_trace_line {
     int64_t at_us;
     struct span event;  /* "received", "queued", "filed", "deferred", "moved", "expunged", "seen" ... */

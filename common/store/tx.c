@@ -54,6 +54,7 @@ enum err_code tx_renew(struct tx *t)
 {
     DB_ENV *env = t->e->env;
     t->touched_count = 0;
+    quota_news_clear(&t->quota);
     t->writes = 0;
     t->queue_due = false;
     return db_code(t->e, "begin",
@@ -66,11 +67,13 @@ enum err_code tx_commit(struct tx *t)
     t->t = NULL;
     if (ret != 0 && !t->reads)
         engine_fatal(t->e, "commit", db_strerror(ret));
+    units_settle(t, ret == 0);
     return db_code(t->e, "commit", ret);
 }
 
 void tx_abort(struct tx *t)
 {
+    units_settle(t, false);
     if (!t->t)
         return;
     int ret = t->t->abort(t->t);
@@ -85,6 +88,7 @@ void tx_free(struct tx *t)
     buf_free(&t->scratch);
     free(t->touched);
     t->touched = NULL;
+    quota_news_free(&t->quota);
 }
 
 void tx_touch(struct tx *t, const struct uuid *account, uint64_t mailbox, uint64_t modseq)

@@ -22,11 +22,13 @@ enum wire_type {
 
     WIRE_DELIVER = 16, /* wire_deliver */
     WIRE_CONFIRM,      /* wire_confirm; no answer */
+    WIRE_FULL_WATCH,   /* WIRE_FULL_EVENT from now on, the first ones at once; no answer */
 
     WIRE_LEASE = 32,  /* wire_lease */
     WIRE_SLICE,       /* wire_slice */
     WIRE_DEFER,       /* wire_defer */
     WIRE_QUEUE_WATCH, /* events from now on; no answer */
+    WIRE_NOTICE,      /* wire_notice, content */
 
     WIRE_LOGIN = 48, /* trailing: the sealed grant. wire_ask.session names it from now on */
     WIRE_LOGOUT,     /* no answer */
@@ -54,7 +56,11 @@ enum wire_type {
     WIRE_MAILBOXES,     /* wire_account */
     WIRE_TRACE,         /* text trace */
     WIRE_STATS,
-    WIRE_REVOKE, /* wire_revoke; the directory role may send it too */
+    WIRE_REVOKE,    /* wire_revoke; the directory role may send it too */
+    WIRE_QUOTA,     /* of the session role: limits and use of the account and of its units */
+    WIRE_UNITS,     /* of the directory role: wire_units */
+    WIRE_LIMITS,    /* of the directory role: wire_limits */
+    WIRE_UNIT_LIST, /* all units with their limits and use */
 
     WIRE_PAST_NAMES = 96, /* wire_past_names */
     WIRE_VIEW,            /* wire_view; wire_ask.mailbox */
@@ -62,7 +68,8 @@ enum wire_type {
     WIRE_FOLDER,          /* wire_folder, text name; wire_ask.mailbox */
 
     WIRE_EVENT = 112, /* wire_event */
-    WIRE_QUEUE_EVENT
+    WIRE_QUEUE_EVENT,
+    WIRE_FULL_EVENT /* wire_full */
 };
 enum { WIRE_MORE = 0x4000 };
 enum { WIRE_AGAIN = 1 }; /* wire_ask.flags: this request was sent before */
@@ -89,7 +96,11 @@ struct wire_target {
     uint32_t kind;
     uint32_t address_n; /* the address follows */
 };
-enum { WIRE_DELIVER_QUEUE = 1, WIRE_DELIVER_FIND_REPEAT = 2 };
+enum {
+    WIRE_DELIVER_QUEUE = 1,
+    WIRE_DELIVER_FIND_REPEAT = 2,
+    WIRE_DELIVER_QUEUE_FULL = 4 /* who is full is queued, when anybody else is served */
+};
 struct wire_deliver { /* text sender, text peer, text login, targets, content */
     char trace[TRACE_TEXT + 3];
     int64_t received_us;
@@ -107,12 +118,19 @@ struct wire_confirm {
 struct wire_lease {
     uint64_t lease_ms;
 };
-struct wire_queued { /* text sender, targets */
+struct wire_queued { /* text sender, targets, text meta (of the content of a report) */
     uint64_t queue_id, content, size;
+    uint64_t note[4]; /* of rec_queue */
     int64_t queued_us;
     struct uuid cursor;
     char trace[TRACE_TEXT + 3];
     uint32_t attempts, target_count;
+    uint32_t kind, pad;
+};
+struct wire_notice {
+    uint64_t queue_id;
+    struct uuid account;
+    char trace[TRACE_TEXT + 3];
 };
 struct wire_slice { /* targets */
     uint64_t queue_id;
@@ -264,7 +282,34 @@ struct wire_folder { /* text name. Answer: a box */
     uint32_t action, use, subscribe, over_quota;
 };
 
+/* -- quota -- */
+struct wire_units { /* for each wire_unit, text code, text name: all that there are */
+    uint32_t count, pad;
+};
+struct wire_unit {
+    struct uuid id, parent;
+    uint64_t limit_bytes, limit_messages;
+};
+struct wire_limits { /* struct wire_limit ascending by account: all that there are in (after, last] */
+    struct uuid after, last;
+    uint32_t count, pad;
+};
+struct wire_limit {
+    struct uuid account, unit;
+    uint64_t limit_bytes, limit_messages;
+};
+struct wire_roots { /* for each wire_root, text code, text name; the account's first (code and name are "") */
+    uint32_t count, pad;
+};
+struct wire_root {
+    struct uuid id, parent;
+    uint64_t limit_bytes, limit_messages, bytes, messages, accounts;
+};
+
 /* -- events -- */
+struct wire_full { /* account ids */
+    uint32_t full, count;
+};
 struct wire_event {
     uint64_t mailbox, modseq;
     uint32_t session; /* of mailbox 0: whose list changed or whose grant fell */

@@ -1,0 +1,87 @@
+/* Notices: what the store has to tell a person by mail. The store composes nothing: it queues an entry in the
+ * transaction that gave the reason (a threshold passed, a recipient given up), and a delivery worker brings
+ * the message. It is filed in the transaction that takes the entry off the queue, so it comes exactly once;
+ * no quota keeps it out. */
+#include "common/store/engine_int.h"
+
+enum err_code quota_notify(struct tx *t)
+{
+    enum err_code code = ERR_OK;
+    for (size_t i = 0; i < t->quota.notice_count && code == ERR_OK; i++) {
+        const struct quota_notice *n = &t->quota.notices[i];
+        const struct wire_target w = {.id = n->account, .kind = STORE_TO_ACCOUNT};
+        struct rec_queue q = {.queued_us = clock_wall_us(),
+                              .kind = QUEUE_WARNING,
+                              .target_count = 1,
+                              .note = {n->q.bytes, n->q.limit_bytes, n->q.messages, n->q.limit_messages}};
+        struct buf target;
+        uint64_t id;
+        buf_init(&target, 256);
+        q.due_us = q.queued_us;
+        code = queue_target_put(&target, &w, SPAN("")) ? ERR_OK : ERR_LIMIT;
+        q.targets = buf_span(&target);
+        if (code == ERR_OK)
+            code = queue_new(t, &q, &id);
+        buf_free(&target);
+    }
+    return code;
+}
+
+enum err_code notice_drop(struct tx *t, uint64_t id, const struct rec_queue *q)
+{
+    enum err_code code = q->kind == QUEUE_REPORT ? content_ref(t, q->content, -1) : ERR_OK;
+    return code == ERR_OK ? queue_drop(t, id, q) : code;
+}
+
+/* A warning goes to the account that it is about, whatever the worker says. */
+static bool is_for(const struct rec_queue *q, const struct uuid *account)
+{
+    if (q->kind == QUEUE_REPORT)
+        return !uuid_is_none(account);
+    return q->kind == QUEUE_WARNING && q->targets.n >= KEY_UUID &&
+           memcmp(q->targets.p, account->b, KEY_UUID) == 0;
+}
+
+static enum err_code file_notice(struct tx *t, struct job *j, const struct wire_notice *w,
+                                 const struct content_in *c, const struct rec_queue *q)
+{
+    const struct filing f = {j->content, (uint32_t)c->head.size, clock_wall_us(), true};
+    unsigned char place[REC_PLACE];
+    struct rec_trace r = {.at_us = f.now_us,
+                          .kind = TRACE_RECEIVED,
+                          .content = j->content,
+                          .size = c->head.size,
+                          .peer = SPAN("notice"),
+                          .place_count = 1};
+    enum err_code code = file_inbox(t, &f, &w->account, 0, place);
+    if (code == ERR_OK)
+        code = notice_drop(t, w->queue_id, q);
+    if (code == ERR_OK)
+        code = content_store(t, j, c, w->trace, 1);
+    r.places = span_of(place, sizeof place);
+    return code == ERR_OK ? trace_put(t, w->trace, 0, &r) : code;
+}
+
+enum err_code op_notice(struct tx *t, struct job *j)
+{
+    struct wire_in in = {buf_span(&j->body), false};
+    struct wire_notice w;
+    struct content_in c;
+    struct rec_queue q;
+    struct buf v;
+    wire_get(&in, &w, sizeof w);
+    w.trace[TRACE_TEXT - 1] = '\0';
+    if (in.bad || strlen(w.trace) != TRACE_TEXT - 1 || !content_take(&in, t->e->o.message_limit, &c) ||
+        !j->has_place)
+        return ERR_SYNTAX;
+    buf_init(&v, (size_t)64 << 20);
+    enum err_code code = queue_get(t, w.queue_id, &v, &q);
+    if (code == ERR_MISSING || (code == ERR_OK && !lease_renew(t->e, w.queue_id, j->asker)))
+        code = ERR_STATE;
+    if (code == ERR_OK)
+        code = is_for(&q, &w.account) ? file_notice(t, j, &w, &c, &q) : ERR_SYNTAX;
+    buf_free(&v);
+    if (code == ERR_OK)
+        lease_over(t->e, w.queue_id);
+    return code;
+}

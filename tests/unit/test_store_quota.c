@@ -1,0 +1,548 @@
+/* Quotas at the engine: limits of bytes and messages, the sums of units across deliveries, copies, moves,
+ * expunges, deleted mailboxes, transfers, units that move, and restarts; who is told to be full; what of a
+ * delivery waits in the queue; notices, once. The sums are compared with the accounts after each step. */
+#include "tests/lib/cm.h"
+#include "common/base/clock.h"
+#include "common/base/crypto.h"
+#include "common/store/engine_int.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#ifdef SANITIZERS
+/* libdb keeps the records of transactions whose page versions are still cached. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:__os_malloc\n";
+}
+#endif
+
+enum { ACCOUNTS = 9, SIZE = 100 };
+static char dir[256], store[300];
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t arrived = PTHREAD_COND_INITIALIZER;
+static struct job *finished;
+static struct news *kept;
+static bool full[256]; /* as the news tell it */
+static struct engine *e;
+static uint64_t lifetime_ms;
+
+static void on_done(void *arg, struct news *n)
+{
+    (void)arg;
+    pthread_mutex_lock(&lock);
+    for (size_t i = 0; i < n->full_count; i++)
+        full[n->fulls[i].account.b[0]] = n->fulls[i].full;
+    struct job *mine = n->jobs;
+    while (mine && mine->owner != &finished)
+        mine = mine->next;
+    if (mine) {
+        news_free(&kept);
+        kept = n;
+        finished = mine;
+        pthread_cond_signal(&arrived);
+    } else {
+        news_free(&n);
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+static void open_engine(void)
+{
+    const struct engine_options o = {.dir = store,
+                                     .cache_size = 16 << 20,
+                                     .segment_size = 1 << 20,
+                                     .checkpoint_ms = 500,
+                                     .checkpoint_size = 8 << 20,
+                                     .message_limit = 64 << 20,
+                                     .reserve = 1 << 20,
+                                     .quota_grace = 10,
+                                     .quota_warning = 80,
+                                     .queue_retry_ms = 1,
+                                     .queue_lifetime_ms = lifetime_ms,
+                                     .done = on_done};
+    struct err why = {.code = ERR_OK};
+    if (engine_open(&o, &e, &why) != ERR_OK)
+        fail_msg("engine_open: %s", why.log);
+}
+
+static struct job *call(struct job *j)
+{
+    pthread_mutex_lock(&lock);
+    finished = NULL;
+    j->owner = &finished;
+    engine_submit(e, j);
+    while (!finished)
+        pthread_cond_wait(&arrived, &lock);
+    j = finished;
+    pthread_mutex_unlock(&lock);
+    return j;
+}
+
+static struct uuid uuid_of(unsigned n)
+{
+    struct uuid u = {{(unsigned char)n}};
+    return u;
+}
+#define UNIT(n) uuid_of(100 + (n))
+
+static void put_content(struct buf *b, uint32_t n)
+{
+    const struct wire_content c = {.size = n, .packed = n, .frames = 1, .meta_n = 4, .inline_n = n};
+    const struct frame_size f = {n, n};
+    assert_true(buf_add(b, &c, sizeof c) && buf_add(b, &f, sizeof f) && buf_add_str(b, "meta"));
+    for (uint32_t i = 0; i < n; i++)
+        assert_true(buf_add_u8(b, 'x'));
+}
+
+/* Deliver n bytes to the accounts; their outcomes. */
+static const char *deliver(uint32_t n, unsigned flags, const char *sender, unsigned count, ...)
+{
+    static char outcome[16];
+    struct job *j = job_new(WIRE_DELIVER);
+    const struct trace_id trace = trace_new();
+    struct wire_deliver d = {.received_us = clock_wall_us(), .target_count = count, .flags = flags};
+    va_list v;
+    memcpy(d.trace, trace.text, TRACE_TEXT);
+    j->id = request_new();
+    assert_true(buf_add(&j->body, &d, sizeof d) && wire_put_text(&j->body, span_str(sender)) &&
+                wire_put_text(&j->body, SPAN("p")) && wire_put_text(&j->body, SPAN("")));
+    va_start(v, count);
+    for (unsigned i = 0; i < count; i++) {
+        const struct wire_target t = {.id = uuid_of(va_arg(v, unsigned)), .address_n = 1};
+        assert_true(buf_add(&j->body, &t, sizeof t) && buf_add_str(&j->body, "a"));
+    }
+    va_end(v);
+    put_content(&j->body, n);
+    j = call(j);
+    assert_int_equal(j->code, ERR_OK);
+    for (unsigned i = 0; i < count; i++)
+        outcome[i] = j->answer.v[0].p[sizeof(struct wire_delivered) + i] == ERR_OK ? '+' : '-';
+    outcome[count] = 0;
+    return outcome;
+}
+
+static void limits(unsigned first, unsigned last, uint64_t bytes, uint64_t messages, unsigned unit)
+{
+    struct job *j = job_new(WIRE_LIMITS);
+    struct wire_limits w = {.after = uuid_of(first - 1), .last = uuid_of(last), .count = last - first + 1};
+    memset(w.after.b + 1, 0xff, 15);
+    assert_true(buf_add(&j->body, &w, sizeof w));
+    for (unsigned i = first; i <= last; i++) {
+        struct wire_limit l = {.account = uuid_of(i), .limit_bytes = bytes, .limit_messages = messages};
+        if (unit)
+            l.unit = UNIT(unit);
+        assert_true(buf_add(&j->body, &l, sizeof l));
+    }
+    assert_int_equal(call(j)->code, ERR_OK);
+}
+
+/* Units 1 .. n; the parent of i is parents[i - 1] (0: none), unit 1 has the limits. */
+static void units(unsigned n, const unsigned *parents, uint64_t bytes, uint64_t messages)
+{
+    struct job *j = job_new(WIRE_UNITS);
+    struct wire_units w = {.count = n};
+    assert_true(buf_add(&j->body, &w, sizeof w));
+    for (unsigned i = 1; i <= n; i++) {
+        struct wire_unit u = {
+            .id = UNIT(i), .limit_bytes = i == 1 ? bytes : 0, .limit_messages = i == 1 ? messages : 0};
+        if (parents[i - 1])
+            u.parent = UNIT(parents[i - 1]);
+        assert_true(buf_add(&j->body, &u, sizeof u) && wire_put_text(&j->body, SPAN("c")) &&
+                    wire_put_text(&j->body, SPAN("Name")));
+    }
+    assert_int_equal(call(j)->code, ERR_OK);
+}
+
+static struct rec_quota use(unsigned n)
+{
+    struct tx t;
+    struct rec_quota q;
+    const struct uuid id = uuid_of(n);
+    assert_int_equal(tx_begin(e, true, &t), ERR_OK);
+    assert_int_equal(quota_get(&t, &id, &q), ERR_OK);
+    tx_free(&t);
+    return q;
+}
+
+static bool below(const struct unit_use *all, size_t n, struct uuid at, const struct uuid *top)
+{
+    for (unsigned depth = 0; depth < UNIT_DEPTH && !uuid_is_none(&at); depth++) {
+        if (uuid_cmp(&at, top) == 0)
+            return true;
+        struct uuid up = {{0}};
+        for (size_t i = 0; i < n; i++)
+            if (uuid_cmp(&all[i].id, &at) == 0)
+                up = all[i].parent;
+        at = up;
+    }
+    return false;
+}
+
+/* What each unit is said to use is what its accounts use; the full are those that are. */
+static void check(void)
+{
+    struct unit_use *all;
+    size_t n = units_all(e, &all);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t bytes = 0, messages = 0, accounts = 0;
+        for (unsigned a = 1; a <= ACCOUNTS; a++) {
+            struct rec_quota q = use(a);
+            accounts += uuid_cmp(&q.unit, &all[i].id) == 0;
+            if (below(all, n, q.unit, &all[i].id)) {
+                bytes += q.bytes;
+                messages += q.messages;
+            }
+        }
+        assert_int_equal(all[i].bytes, bytes);
+        assert_int_equal(all[i].messages, messages);
+        assert_int_equal(all[i].accounts, accounts);
+    }
+    free(all);
+    for (unsigned a = 1; a <= ACCOUNTS; a++) {
+        struct rec_quota q = use(a);
+        assert_int_equal(full[a], quota_is_full(&q));
+    }
+}
+
+static struct job *session_job(uint16_t type, unsigned account)
+{
+    struct job *j = job_new(type);
+    j->account = uuid_of(account);
+    j->id = request_new();
+    return j;
+}
+
+static uint64_t box(unsigned n, const char *name)
+{
+    struct wire_box b = {.id = 0};
+    struct buf body;
+    buf_init(&body, 2000);
+    assert_true(buf_add(&body, &(struct wire_status){0, 0}, sizeof(struct wire_status)) &&
+                wire_put_text(&body, span_str(name)));
+    struct query q = {.type = WIRE_STATUS, .account = uuid_of(n), .body = buf_span(&body), .budget = 100};
+    assert_int_equal(engine_query(e, &q), ERR_OK);
+    memcpy(&b, q.answer.v[0].p, sizeof b);
+    parts_free(&q.answer);
+    buf_free(&body);
+    return b.id;
+}
+
+static enum err_code append(unsigned n, uint32_t size)
+{
+    struct job *j = session_job(WIRE_APPEND, n);
+    const struct wire_append w = {.internal_s = 1};
+    assert_true(buf_add(&j->body, &w, sizeof w) && wire_put_text(&j->body, SPAN("INBOX")));
+    put_content(&j->body, size);
+    return call(j)->code;
+}
+
+static enum err_code copy(unsigned n, const char *from, const char *to, bool move, uint32_t first,
+                          uint32_t last)
+{
+    uint64_t id = box(n, from);
+    struct job *j = session_job(WIRE_COPY, n);
+    const struct wire_copy w = {move, last - first + 1};
+    j->mailbox = id;
+    assert_true(buf_add(&j->body, &w, sizeof w) && wire_put_text(&j->body, span_str(to)));
+    for (uint32_t uid = first; uid <= last; uid++)
+        assert_true(buf_add(&j->body, &uid, sizeof uid));
+    return call(j)->code;
+}
+
+static void expunge(unsigned n, const char *name, uint32_t first, uint32_t last)
+{
+    uint64_t id = box(n, name);
+    const uint32_t count = last - first + 1;
+    struct job *j = session_job(WIRE_FLAGS, n);
+    const struct wire_flags f = {.op = STORE_FLAGS_ADD, .flags = STORE_DELETED, .uid_count = count};
+    j->mailbox = id;
+    assert_true(buf_add(&j->body, &f, sizeof f));
+    for (uint32_t uid = first; uid <= last; uid++)
+        assert_true(buf_add(&j->body, &uid, sizeof uid));
+    assert_int_equal(call(j)->code, ERR_OK);
+    j = session_job(WIRE_EXPUNGE, n);
+    const struct wire_expunge w = {.all = 1};
+    j->mailbox = id;
+    assert_true(buf_add(&j->body, &w, sizeof w));
+    assert_int_equal(call(j)->code, ERR_OK);
+}
+
+static void named(uint16_t type, unsigned n, const char *name)
+{
+    struct job *j = session_job(type, n);
+    if (type == WIRE_CREATE)
+        assert_true(buf_add(&j->body, &(struct wire_create){0, 0}, sizeof(struct wire_create)));
+    assert_true(wire_put_text(&j->body, span_str(name)));
+    assert_int_equal(call(j)->code, ERR_OK);
+}
+
+/* -- the queue -- */
+
+static struct wire_queued leased;
+static unsigned char leased_first[KEY_UUID];
+
+static bool lease(void)
+{
+    struct job *j = job_new(WIRE_LEASE);
+    const struct wire_lease w = {60000};
+    usleep(20000); /* retries are a few milliseconds away */
+    j->asker = 7;
+    assert_true(buf_add(&j->body, &w, sizeof w));
+    j = call(j);
+    if (j->code == ERR_MISSING)
+        return false;
+    assert_int_equal(j->code, ERR_OK);
+    struct wire_in in = {buf_span(&j->answer.v[0]), false};
+    wire_get(&in, &leased, sizeof leased);
+    wire_text(&in);
+    memcpy(leased_first, in.s.p, leased.target_count ? KEY_UUID : 0);
+    return true;
+}
+
+static enum err_code slice(unsigned count, const unsigned *accounts, bool end)
+{
+    struct job *j = job_new(WIRE_SLICE);
+    struct wire_slice w = {.queue_id = leased.queue_id, .finished = end, .target_count = count};
+    j->asker = 7;
+    j->id = request_new();
+    if (count)
+        w.cursor = uuid_of(accounts[count - 1]);
+    assert_true(buf_add(&j->body, &w, sizeof w));
+    for (unsigned i = 0; i < count; i++) {
+        const struct wire_target t = {.id = uuid_of(accounts[i]), .address_n = 1};
+        assert_true(buf_add(&j->body, &t, sizeof t) && buf_add_str(&j->body, "a"));
+    }
+    return call(j)->code;
+}
+
+static enum err_code notice(unsigned account)
+{
+    struct job *j = job_new(WIRE_NOTICE);
+    const struct trace_id trace = trace_new();
+    struct wire_notice w = {.queue_id = leased.queue_id, .account = uuid_of(account)};
+    memcpy(w.trace, trace.text, TRACE_TEXT);
+    j->asker = 7;
+    j->id = request_new();
+    assert_true(buf_add(&j->body, &w, sizeof w));
+    put_content(&j->body, SIZE);
+    return call(j)->code;
+}
+
+/* -- tests -- */
+
+static void test_account(void **state)
+{
+    (void)state;
+    limits(1, 1, 1000, 0, 0);
+    limits(2, 2, 0, 3, 0);
+    assert_string_equal(deliver(900, 0, "s", 1, 1), "+");
+    assert_string_equal(deliver(300, 0, "s", 1, 1), "-"); /* over the grace of 10 % */
+    assert_string_equal(deliver(190, 0, "s", 1, 1), "+"); /* within it: 1090 */
+    assert_true(full[1]);
+    assert_string_equal(deliver(1, 0, "s", 1, 1), "-");
+    assert_int_equal(use(1).bytes, 1090);
+    expunge(1, "INBOX", 2, 2);
+    assert_false(full[1]);
+    assert_int_equal(append(1, 150), ERR_LIMIT); /* its user's own: no grace */
+    assert_int_equal(append(1, 100), ERR_OK);
+    assert_true(full[1]);
+    for (unsigned i = 0; i < 3; i++)
+        assert_string_equal(deliver(10, 0, "s", 1, 2), "+");
+    assert_string_equal(deliver(10, 0, "s", 2, 2, 3), "-+");
+    assert_int_equal(append(2, 1), ERR_LIMIT);
+    assert_int_equal(use(2).messages, 3);
+    check();
+    limits(2, 2, 0, 5, 0);
+    assert_false(full[2]);
+    assert_string_equal(deliver(10, 0, "s", 1, 2), "+");
+    while (lease()) /* notices: not the subject here */
+        assert_int_equal(slice(0, NULL, true), ERR_OK);
+    check();
+}
+
+static void test_units(void **state)
+{
+    static const unsigned tree[] = {0, 1, 2, 0}, other[] = {0, 4, 2, 0}, ring[] = {3, 1, 2, 0};
+    (void)state;
+    units(4, tree, 5000, 0);
+    limits(1, 3, 0, 0, 3); /* at the bottom of 1 > 2 > 3 */
+    limits(4, 6, 0, 0, 2);
+    limits(7, 9, 0, 0, 4);
+    check();
+    assert_string_equal(deliver(1000, 0, "s", 4, 1, 2, 4, 7), "++++");
+    check();
+    assert_string_equal(deliver(900, 0, "s", 4, 3, 5, 6, 8),
+                        "+--+"); /* one fits, with the others of the same transaction */
+    check();
+    /* a message within one transaction counts for the next account */
+    struct unit_use chain[UNIT_DEPTH];
+    const struct uuid bottom = UNIT(3);
+    assert_int_equal(units_chain(e, &bottom, chain), 3);
+    assert_true(chain[2].bytes <= 5500);
+    assert_int_equal(append(1, 5000), ERR_LIMIT);
+    assert_int_equal(copy(8, "INBOX", "INBOX", false, 1, 1), ERR_OK); /* no limit there */
+    check();
+    named(WIRE_CREATE, 1, "Old");
+    assert_int_equal(copy(1, "INBOX", "Old", true, 1, 1), ERR_OK);
+    check();
+    uint64_t before = chain[2].bytes;
+    limits(1, 1, 0, 0, 4); /* a transfer */
+    check();
+    units_chain(e, &bottom, chain);
+    assert_int_equal(chain[2].bytes, before - use(1).bytes);
+    named(WIRE_DELETE, 1, "Old");
+    check();
+    expunge(4, "INBOX", 1, 1);
+    check();
+    units(4, other, 5000, 0); /* 2 and all below it go under 4 */
+    check();
+    units(4, ring, 5000, 0);
+    check();
+    units(3, tree, 5000, 2); /* 4 is gone; its accounts still name it */
+    check();
+    limits(7, 9, 0, 0, 2);
+    assert_string_equal(deliver(10, 0, "s", 1, 9), "-"); /* messages */
+    check();
+    engine_close(&e);
+    open_engine();
+    check();
+    limits(1, 9, 0, 0, 0);
+    units(0, tree, 0, 0);
+    struct unit_use *all;
+    assert_int_equal(units_all(e, &all), 0);
+    free(all);
+    check();
+}
+
+/* Accounts that a page of the directory does not name have left it: no limit, no unit. */
+static void test_gone(void **state)
+{
+    static const unsigned tree[] = {0};
+    (void)state;
+    units(1, tree, 0, 0);
+    limits(1, 9, 50, 0, 1);
+    assert_true(full[1]);
+    check();
+    struct job *j = job_new(WIRE_LIMITS);
+    struct wire_limits w = {.count = 0};
+    memset(w.last.b, 0xff, sizeof w.last.b);
+    assert_true(buf_add(&j->body, &w, sizeof w));
+    assert_int_equal(call(j)->code, ERR_OK);
+    assert_false(full[1]);
+    assert_int_equal(use(5).flags, 0);
+    check();
+}
+
+static void test_queue(void **state)
+{
+    static const unsigned two[] = {2, 3}, three[] = {3};
+    (void)state;
+    limits(1, 9, 0, 0, 0);
+    limits(2, 3, 50, 0, 0);
+    assert_string_equal(deliver(SIZE, WIRE_DELIVER_QUEUE_FULL, "s", 2, 2, 3), "--"); /* nobody: say so */
+    assert_false(lease());
+    uint64_t had = use(2).messages;
+    assert_string_equal(deliver(SIZE, WIRE_DELIVER_QUEUE_FULL, "s", 3, 1, 2, 3), "+++");
+    assert_true(lease());
+    assert_int_equal(leased.target_count, 2);
+    assert_int_equal(leased.kind, QUEUE_MESSAGE);
+    assert_int_equal(slice(2, two, true), ERR_OK); /* still full: it stays */
+    assert_true(lease());
+    assert_int_equal(leased.target_count, 2);
+    limits(2, 2, 0, 0, 0);
+    assert_int_equal(slice(2, two, true), ERR_OK);
+    assert_int_equal(use(2).messages, had + 1);
+    engine_close(&e);
+    lifetime_ms = 0; /* from now on it is too old */
+    open_engine();
+    assert_true(lease());
+    assert_int_equal(leased.target_count, 1);
+    assert_memory_equal(leased_first, uuid_of(3).b, KEY_UUID);
+    assert_int_equal(slice(1, three, true), ERR_OK);
+    assert_true(lease());
+    assert_int_equal(leased.kind, QUEUE_REPORT);
+    assert_memory_equal(leased_first, uuid_of(3).b, KEY_UUID);
+    uint64_t mine = use(1).messages;
+    assert_int_equal(notice(1), ERR_OK);
+    assert_int_equal(notice(1), ERR_STATE);
+    assert_int_equal(use(1).messages, mine + 1);
+    assert_false(lease());
+    check();
+    engine_close(&e);
+    lifetime_ms = 3600 * 1000;
+    open_engine();
+}
+
+static void test_warning(void **state)
+{
+    (void)state;
+    limits(1, 9, 0, 0, 0);
+    expunge(7, "INBOX", 1, 100);
+    assert_int_equal(use(7).bytes, 0);
+    limits(7, 7, 1000, 0, 0);
+    assert_string_equal(deliver(700, 0, "s", 1, 7), "+");
+    assert_false(lease());
+    assert_string_equal(deliver(SIZE, 0, "s", 1, 7), "+");
+    assert_string_equal(deliver(SIZE, 0, "s", 1, 7), "+"); /* passed already */
+    assert_true(lease());
+    assert_int_equal(leased.kind, QUEUE_WARNING);
+    assert_int_equal(leased.note[0], 800);
+    assert_int_equal(leased.note[1], 1000);
+    assert_memory_equal(leased_first, uuid_of(7).b, KEY_UUID);
+    assert_int_equal(notice(8), ERR_SYNTAX); /* not another one's */
+    assert_string_equal(deliver(SIZE, 0, "s", 1, 7), "+");
+    assert_true(full[7]);
+    assert_int_equal(notice(7), ERR_OK); /* full: it comes all the same */
+    assert_int_equal(use(7).bytes, 1100);
+    assert_false(lease());
+    uint64_t id = box(7, "INBOX");
+    assert_true(id);
+    expunge(7, "INBOX", 100, 104); /* 700 bytes are left or fewer */
+    expunge(7, "INBOX", 2, 5);
+    assert_false(lease());
+    while (use(7).bytes < 800)
+        assert_string_equal(deliver(SIZE, 0, "s", 1, 7), "+");
+    assert_true(lease()); /* again: it was well below */
+    assert_int_equal(leased.kind, QUEUE_WARNING);
+    assert_int_equal(slice(0, NULL, true), ERR_OK);
+    assert_false(lease());
+    check();
+}
+
+/* Records of the first version are read. */
+static void test_version_1(void **state)
+{
+    static const unsigned char old[REC_QUOTA_1] = {1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 2};
+    struct rec_quota q;
+    (void)state;
+    assert_true(rec_quota_get(span_of(old, sizeof old), &q));
+    assert_int_equal(q.bytes, 9);
+    assert_int_equal(q.messages, 2);
+    assert_int_equal(q.limit_bytes, 0);
+    assert_int_equal(q.flags, 0);
+    assert_false(rec_quota_get(span_of(old, sizeof old - 1), &q));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_account), cmocka_unit_test(test_units),
+                                       cmocka_unit_test(test_gone),    cmocka_unit_test(test_queue),
+                                       cmocka_unit_test(test_warning), cmocka_unit_test(test_version_1)};
+    const char *tmp = getenv("TMPDIR");
+    char command[400];
+    crypto_start();
+    log_threshold(LOG_ALARM);
+    snprintf(dir, sizeof dir, "%s/provmail-quota-XXXXXX", tmp ? tmp : "/tmp");
+    if (!mkdtemp(dir))
+        return 99;
+    snprintf(store, sizeof store, "%s/mail", dir);
+    lifetime_ms = 3600 * 1000;
+    open_engine();
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    engine_close(&e);
+    news_free(&kept);
+    snprintf(command, sizeof command, "rm -rf '%s'", dir);
+    return system(command) == 0 ? failed : 99;
+}
