@@ -139,6 +139,8 @@ static bool copy_entry(struct people *p, struct node *n, const struct ldif_recor
     n->e.disabled = span_caseeq(status, SPAN("disabled")) || span_caseeq(status, SPAN("deleted"));
     if (!span_u64(quota, &n->e.quota_bytes))
         n->e.quota_bytes = 0;
+    if (!span_u64(ldif_get(r, "mailQuotaMessages"), &n->e.quota_messages))
+        n->e.quota_messages = 0;
     n->key = dn_normal(p->a, r->dn);
     n->e.address = normal(p->a, ldif_get(r, "mail"));
     return n->key.p && n->e.address.p && copy_text(p->a, r->dn, &n->e.dn) &&

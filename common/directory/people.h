@@ -15,11 +15,11 @@ struct people_entry {
     struct uuid id;
     /* dn: as the source writes it; address: primary, lower case; "" parts have n 0 */
     struct span dn, uid, address, name, forward;
-    uint64_t quota_bytes;
-    bool disabled;   /* mailAccountStatus disabled or deleted: takes no mail */
-    bool no_login;   /* any status but active */
-    bool dated;      /* says when its password changed (pwdChangedTime, pwdLastSet) */
-    bool restricted; /* group: only mailSendAsMember may post */
+    uint64_t quota_bytes, quota_messages; /* 0: the configuration's */
+    bool disabled;                        /* mailAccountStatus disabled or deleted: takes no mail */
+    bool no_login;                        /* any status but active */
+    bool dated;                           /* says when its password changed (pwdChangedTime, pwdLastSet) */
+    bool restricted;                      /* group: only mailSendAsMember may post */
     struct span title, unit_code;
     const struct unit *unit; /* set by people_seal, or NULL */
     /* userPassword and authPassword values. */

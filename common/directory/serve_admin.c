@@ -95,7 +95,8 @@ static bool put_shown(struct buf *b, struct server *s, const struct people_entry
         buf_addf(b, "kind=%s\nid=%s\n", kinds[e->kind], id) && put_line(b, "address", e->address) &&
         put_line(b, "name", e->name) && put_line(b, "uid", e->uid) && put_line(b, "dn", e->dn) &&
         put_line(b, "title", e->title) && buf_add_str(b, "unit=") && units_path(e->unit, b) &&
-        buf_addf(b, "\nquota_bytes=%llu\n", (unsigned long long)e->quota_bytes) &&
+        buf_addf(b, "\nquota_bytes=%llu\nquota_messages=%llu\n", (unsigned long long)e->quota_bytes,
+                 (unsigned long long)e->quota_messages) &&
         buf_addf(b, "disabled=%s\nno_login=%s\n", e->disabled ? "yes" : "no", e->no_login ? "yes" : "no") &&
         put_line(b, "forward", e->forward) &&
         buf_addf(b, "passwords=%zu\nscram_keys=%zu\n", e->password_count, e->scram_count);

@@ -169,6 +169,7 @@ void server_take_view(struct server *s, struct view *v)
         log_event(LOG_WARN, NULL, "directory.address.claimed", F_UINT("claims", v->claims));
     log_event(LOG_INFO, NULL, "directory.view.built", F_UINT("accounts", v->accounts),
               F_UINT("groups", v->groups), F_UINT("units", v->units));
+    limits_changed(s);
 }
 
 void server_changed(struct server *s, const struct copy_account *v, size_t count)
@@ -235,6 +236,7 @@ void server_start(struct server *s)
     s->hourly = loop_timer_new(s->loop, on_hour, s);
     loop_timer_start(s->hourly, 1000);
     outbox_new(s);
+    limits_new(s);
     refresh_new(s);
     refresh_now(s, false, ready, s);
 }
@@ -244,6 +246,7 @@ void server_stop(struct server *s)
     for (size_t i = 0; i < ROLES; i++)
         ipc_server_free(&s->listeners[i].server);
     outbox_free(s);
+    limits_free(s);
     bool idle = refresh_stop(s) && !logins_busy(s->logins);
     if (idle) /* else recovery at the next start settles it */
         copy_close(&s->copy);

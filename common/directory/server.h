@@ -48,6 +48,7 @@ struct conn {
 
 struct refresh;
 struct outbox;
+struct limits;
 struct server {
     struct daemon *d;
     struct loop *loop;
@@ -57,6 +58,7 @@ struct server {
     struct logins *logins;
     struct refresh *refresh;
     struct outbox *outbox;
+    struct limits *limits;
     unsigned char key[CRYPTO_HASH];
     struct listener listeners[ROLES];
     struct conn *conns;
@@ -122,6 +124,12 @@ bool refresh_status(struct server *s, struct buf *out);
 void outbox_new(struct server *s);
 void outbox_kick(struct server *s);
 void outbox_free(struct server *s);
+
+/* -- limits.c: quotas and units, to stored -- */
+void limits_new(struct server *s);
+/* There is a new view. */
+void limits_changed(struct server *s);
+void limits_free(struct server *s);
 
 /* -- book.c: search by name -- */
 struct book *book_new(const struct people *p);

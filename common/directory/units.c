@@ -57,6 +57,10 @@ bool units_add(struct units *u, const struct ldif_record *r, struct span dn, con
     t->dn = dn;
     t->name = arena_dup(u->a, name.p ? name : SPAN(""));
     t->code = lower(u->a, ldif_get(r, "unitCode"));
+    if (!span_u64(ldif_get(r, "mailQuotaBytes"), &t->quota_bytes))
+        t->quota_bytes = 0;
+    if (!span_u64(ldif_get(r, "mailQuotaMessages"), &t->quota_messages))
+        t->quota_messages = 0;
     if (!t->name.p || !t->code.p)
         return false;
     if (u->n == u->cap) {
@@ -135,6 +139,11 @@ void units_seal(struct units *u)
 size_t units_count(const struct units *u)
 {
     return u->n;
+}
+
+const struct unit *units_at(const struct units *u, size_t i)
+{
+    return u->by_dn[i];
 }
 
 const struct unit *units_of(const struct units *u, struct span code, struct span dn)

@@ -12,6 +12,8 @@ struct unit {
     struct span dn;   /* normal form */
     struct span name; /* displayName, else ou */
     struct span code; /* unitCode, lower case, or "" */
+    /* limits of the sum of all accounts in it and in the units below; 0: none */
+    uint64_t quota_bytes, quota_messages;
     const struct unit *parent;
 };
 enum { UNIT_DEPTH = 16 };
@@ -27,6 +29,7 @@ bool units_add(struct units *u, const struct ldif_record *r, struct span dn, con
 /* Sort, and join each to the nearest unit above it. */
 void units_seal(struct units *u);
 size_t units_count(const struct units *u);
+const struct unit *units_at(const struct units *u, size_t i);
 /* The unit of an entry: by its unitCode (any case), else the nearest one that its DN (normal form) lies
  * under; NULL: none. */
 const struct unit *units_of(const struct units *u, struct span code, struct span dn);
