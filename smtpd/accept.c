@@ -316,6 +316,7 @@ static enum step deliver(struct smtp_core *p, struct buf *out)
                                .to = p->tx.targets,
                                .to_count = p->tx.target_count,
                                .queue = p->tx.large_group,
+                               .queue_full = p->setup.kind != SMTP_LMTP,
                                .find_repeat = p->setup.kind != SMTP_LMTP};
     struct ticket *t = wait_for(p, stored);
     p->b->deliver(p->b->arg, &d, t, delivered);
@@ -356,13 +357,14 @@ static enum err_code rcpt_outcome(const struct smtp_core *p, const struct rcpt *
 
 static enum step reply_outcome(struct smtp_core *p, struct buf *out, enum err_code code, struct span rcpt)
 {
+    const struct full_reply full = full_reply(p);
     bool named = rcpt.n > 0;
     switch (code) {
     case ERR_OK:
         return reply(p, out, 250, "2.0.0", "%s%.*s%sOk: queued as %s", named ? "<" : "", SPAN_ARG(rcpt),
                      named ? "> " : "", p->tx.trace.text);
     case ERR_LIMIT:
-        return reply(p, out, 452, "4.2.2", "Mailbox is full");
+        return reply(p, out, full.code, full.enhanced, "%s", full.text);
     case ERR_DENIED:
     case ERR_MISSING:
     case ERR_SYNTAX:

@@ -18,6 +18,7 @@ struct backend {
                     struct ticket *t, directory_members_cb *cb);
     void (*may_send)(void *arg, const struct uuid *account, struct span address, struct ticket *t,
                      directory_code_cb *cb);
+    bool (*is_full)(void *arg, const struct uuid *account); /* store_is_full */
     const char *(*mechs)(void *arg, bool secure, bool bound);
     struct dir_auth *(*auth)(void *arg, struct span mech, const struct dir_facts *facts, struct span initial,
                              struct ticket *t, directory_auth_cb *cb);

@@ -154,6 +154,13 @@ enum step reply(struct smtp_core *p, struct buf *out, int code, const char *enha
 /* The general reply for an outcome, by table. */
 enum step reply_err(struct smtp_core *p, struct buf *out, enum err_code code);
 
+/* What the policy (quota_full_policy) answers for a mailbox that is full. */
+struct full_reply {
+    int code;
+    const char *enhanced, *text;
+};
+struct full_reply full_reply(const struct smtp_core *p);
+
 /* -- core.c: the verb table -- */
 enum {
     V_NO_ARG = 1,

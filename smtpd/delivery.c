@@ -1,12 +1,16 @@
 /* The delivery worker: leases a queue entry, asks the directory who stands behind its groups, and files
  * slices in ascending order of account. The hard problem is to give each account exactly one copy whatever
  * dies when: the entry's own accounts and the groups' members are merged into one ascending order, the cursor
- * is recorded with each slice in one transaction, and whoever leases the entry next starts after it. */
+ * is recorded with each slice in one transaction, and whoever leases the entry next starts after it. Entries
+ * that ask for a notice (a mailbox nearly full, a message given up) are composed here (notice.c). */
 #include "smtpd/delivery.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/mime/meta.h"
+#include "smtpd/notice.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 enum { LEASE_MS = 60000, LOOK_MS = 30000, RETRY_MS = 1000, BACKOFF_S = 5, BACKOFF_MOST_S = 3600 };
 
@@ -30,6 +34,9 @@ struct delivery {
     size_t group_count;
     struct buf addresses;
     uint64_t filed;
+    enum store_queued_kind kind;
+    struct notice notice; /* to be composed; subject is in the buf */
+    struct buf sender, subject;
 
     /* the slice under way */
     struct store_target slice[STORE_SLICE];
@@ -45,10 +52,15 @@ static void clear(struct delivery *d)
     free(d->direct);
     free(d->groups);
     buf_free(&d->addresses);
+    buf_free(&d->sender);
+    buf_free(&d->subject);
     d->direct = NULL;
     d->groups = NULL;
     d->direct_count = d->group_count = 0;
     d->filed = 0;
+    buf_init(&d->addresses, 0);
+    buf_init(&d->sender, 4096);
+    buf_init(&d->subject, 64 << 10);
 }
 
 /* Done with the entry; on to the next. */
@@ -204,6 +216,92 @@ static void copy_targets(struct delivery *d, const struct store_queued *e)
     d->direct_count = n;
 }
 
+/* -- notices -- */
+
+static void noticed(void *session, enum err_code code)
+{
+    struct delivery *d = session;
+    if (code != ERR_OK && code != ERR_STATE) {
+        back_off(d, err_name(code));
+        return;
+    }
+    if (code == ERR_STATE)
+        log_event(LOG_WARN, NULL, "delivery.lease.lost", F_UINT("queue", d->queue_id));
+    entry_over(d);
+}
+
+/* Nobody can be told: the entry ends. */
+static void notice_nobody(struct delivery *d, const char *why)
+{
+    const struct store_slice end = {.queue_id = d->queue_id, .finished = true};
+    log_event(LOG_WARN, NULL, "delivery.notice.dropped", F_STR("trace", d->trace.text),
+              F_SPAN("sender", buf_span(&d->sender)), F_UINT("queue", d->queue_id), F_STR("why", why));
+    store_slice(d->store, &end, d->ticket, noticed);
+}
+
+static void notice_known(void *session, enum err_code code, const struct dir_entry *e)
+{
+    struct delivery *d = session;
+    struct content *content = NULL;
+    const struct trace_id trace = trace_new();
+    if (code == ERR_MISSING || code == ERR_SYNTAX) {
+        notice_nobody(d, "not in the directory");
+        return;
+    }
+    if (code == ERR_OK && e->kind != DIR_ACCOUNT) { /* remote: until there is a relay */
+        notice_nobody(d, e->kind == DIR_REMOTE ? "the sender is elsewhere" : "the sender is a group");
+        return;
+    }
+    if (code == ERR_OK) {
+        struct notice *n = &d->notice;
+        n->conf = worker_conf(d->w);
+        n->trace = &trace;
+        n->now_s = clock_wall_s();
+        n->to_address = e->address;
+        n->to_name = e->name;
+        code = notice_compose(n, &content);
+    }
+    if (code != ERR_OK) {
+        back_off(d, code == ERR_RETRY ? "directory cannot be asked" : err_name(code));
+        return;
+    }
+    log_event(LOG_INFO, NULL,
+              d->kind == STORE_QUEUED_WARNING ? "delivery.notice.quota" : "delivery.notice.undelivered",
+              F_STR("trace", trace.text), F_SPAN("to", e->address), F_STR("about", d->trace.text));
+    store_notice(d->store, d->queue_id, &e->id, &trace, content, d->ticket, noticed);
+    content_free(&content);
+}
+
+static void copy_notice(struct delivery *d, const struct store_queued *e)
+{
+    struct mime_meta meta;
+    bool ok = buf_add_span(&d->sender, e->sender);
+    if (e->meta.n && mime_meta_head(e->meta, &meta) == ERR_OK)
+        ok = buf_add_span(&d->subject, meta.subject) && ok; /* one that is too long is left out */
+    (void)ok;
+    d->notice = (struct notice){.kind = e->kind,
+                                .bytes = e->note.bytes,
+                                .limit_bytes = e->note.limit_bytes,
+                                .messages = e->note.messages,
+                                .limit_messages = e->note.limit_messages,
+                                .subject = buf_span(&d->subject),
+                                .lost = &d->trace,
+                                .queued_s = e->queued_us / 1000000,
+                                .targets = d->direct,
+                                .target_count = d->direct_count};
+}
+
+static void make_notice(struct delivery *d, const struct store_queued *e)
+{
+    copy_notice(d, e);
+    if (e->kind == STORE_QUEUED_REPORT)
+        directory_lookup(d->directory, buf_span(&d->sender), NULL, d->ticket, notice_known);
+    else if (d->direct_count)
+        directory_account(d->directory, &d->direct[0].id, d->ticket, notice_known);
+    else
+        notice_nobody(d, "it names nobody");
+}
+
 static void leased(void *session, enum err_code code, const struct store_queued *e)
 {
     struct delivery *d = session;
@@ -220,8 +318,12 @@ static void leased(void *session, enum err_code code, const struct store_queued 
     d->attempts = e->attempts;
     d->queued_us = e->queued_us;
     d->cursor = e->cursor;
+    d->kind = e->kind;
     copy_targets(d, e);
-    next_slice(d);
+    if (e->kind == STORE_QUEUED_MESSAGE)
+        next_slice(d);
+    else
+        make_notice(d, e);
 }
 
 static void lease(struct delivery *d)
@@ -241,12 +343,13 @@ static void look(void *arg)
 void *delivery_worker_start(struct worker *w)
 {
     struct delivery *d = xcalloc(1, sizeof *d);
+    tzset(); /* the zone's file is out of reach later */
     d->w = w;
     d->store = store_new_worker(w, STORE_RELAY);
     d->directory = directory_new_worker(w);
     d->ticket = ticket_new(d);
     d->timer = loop_timer_new(worker_loop(w), look, d);
-    buf_init(&d->addresses, 0);
+    clear(d);
     store_queue_event(d->store, look, d);
     loop_timer_start(d->timer, 10);
     return d;

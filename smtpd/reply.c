@@ -34,3 +34,10 @@ enum step reply_err(struct smtp_core *p, struct buf *out, enum err_code code)
     };
     return reply(p, out, table[code].code, table[code].enhanced, "%s", table[code].text);
 }
+
+struct full_reply full_reply(const struct smtp_core *p)
+{
+    if (strcmp(p->conf->quota_full_policy, "reject") == 0)
+        return (struct full_reply){552, "5.2.2", "Mailbox is full"};
+    return (struct full_reply){452, "4.2.2", "Mailbox is full"};
+}

@@ -84,6 +84,12 @@ static void b_may_send(void *arg, const struct uuid *account, struct span addres
     directory_may_send(a->directory, account, address, t, cb);
 }
 
+static bool b_is_full(void *arg, const struct uuid *account)
+{
+    struct sessions *a = arg;
+    return store_is_full(a->store, account);
+}
+
 static const char *b_mechs(void *arg, bool secure, bool bound)
 {
     struct sessions *a = arg;
@@ -314,6 +320,7 @@ void *session_worker_start(struct worker *w)
                                   .lookup = b_lookup,
                                   .members = b_members,
                                   .may_send = b_may_send,
+                                  .is_full = b_is_full,
                                   .mechs = b_mechs,
                                   .auth = b_auth,
                                   .auth_step = directory_auth_step,

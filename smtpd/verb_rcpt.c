@@ -31,6 +31,13 @@ static enum step accepted(struct smtp_core *p, const struct dir_entry *e, struct
     return reply(p, out, 250, "2.1.5", "Ok");
 }
 
+/* Known before the message is sent; what becomes full later is found when it is stored. */
+static enum step full(struct smtp_core *p, struct buf *out)
+{
+    struct full_reply r = full_reply(p);
+    return refused(p, out, r.code, r.enhanced, r.text);
+}
+
 static enum step found(struct smtp_core *p, const struct dir_entry *e, struct buf *out)
 {
     if (e->kind == DIR_REMOTE && p->login.in)
@@ -43,6 +50,8 @@ static enum step found(struct smtp_core *p, const struct dir_entry *e, struct bu
         return refused(p, out, 550, "5.2.1", "This group has no members");
     if (e->kind == DIR_ACCOUNT && e->disabled)
         return refused(p, out, 550, "5.2.1", "This mailbox takes no mail");
+    if (e->kind == DIR_ACCOUNT && p->b->is_full(p->b->arg, &e->id))
+        return full(p, out);
     return accepted(p, e, out);
 }
 

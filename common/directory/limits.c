@@ -21,7 +21,7 @@ struct limits {
     size_t n, at;                                       /* at: accounts that stored has */
     unsigned char hash[CRYPTO_HASH], told[CRYPTO_HASH]; /* of all that is to be told, and was told */
     bool ready, has_told, units_told;
-    bool stale; /* what is asked is of an older reading */
+    bool stale;          /* what is asked is of an older reading */
     uint64_t asked, seq; /* asked: under way, 0: nothing */
 };
 

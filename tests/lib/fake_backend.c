@@ -104,6 +104,7 @@ static const struct person {
     {"disabled", 4, DIR_ACCOUNT, true, false, 0},
     {"full", 5, DIR_ACCOUNT, false, false, 0},
     {"refuse", 6, DIR_ACCOUNT, false, false, 0},
+    {"stuffed", 8, DIR_ACCOUNT, false, false, 0},
     {"small", 50, DIR_GROUP, false, false, 3},
     {"large", 51, DIR_GROUP, false, false, 500},
     {"closed", 52, DIR_GROUP, false, true, 3},
@@ -376,6 +377,12 @@ static void deliver(void *arg, const struct store_delivery *d, struct ticket *t,
     done(f);
 }
 
+static bool is_full(void *arg, const struct uuid *account)
+{
+    (void)arg;
+    return account->b[15] == 8;
+}
+
 static bool is_up(void *arg)
 {
     struct fake_backend *f = arg;
@@ -389,6 +396,7 @@ void fake_backend_init(struct fake_backend *f)
                                      .lookup = lookup,
                                      .members = members,
                                      .may_send = may_send,
+                                     .is_full = is_full,
                                      .mechs = mechs,
                                      .auth = auth,
                                      .auth_step = auth_step,

@@ -1,9 +1,9 @@
 /* A directory, a policy and a store in memory behind smtpd's backend table. Answers wait until
  * fake_backend_run, or come at once (sync). The people:
  *   an (id 1; also an.van, Hương), binh (2), chi (3), disabled, full (store: over quota), refuse (store:
- * denied) later@ cannot be looked up; small: group of 1, 2, 3; large: group of 500; closed: only for who is
- * logged in; empty: group without members; postmaster (1). All @gialai.example; other domains are remote.
- * Logins: an / secret; "later" cannot be checked, "many" has tried too often. */
+ * denied), stuffed (known to be full) later@ cannot be looked up; small: group of 1, 2, 3; large: group of
+ * 500; closed: only for who is logged in; empty: group without members; postmaster (1). All @gialai.example;
+ * other domains are remote. Logins: an / secret; "later" cannot be checked, "many" has tried too often. */
 #ifndef PROV_TESTS_FAKE_BACKEND_H
 #define PROV_TESTS_FAKE_BACKEND_H
 

@@ -191,6 +191,9 @@ static const struct row rows[] = {
      "Received: from c.example ([192.0.2.1])\r\n\tby mx.gialai.example with ESMTP\r\n\tid TRACE"
      " for <full@gialai.example>;\r\n\tTue, 24 Nov 2026 10:00:00 +0000\r\n"},
 
+    {"known to be full", MX, EHLO MAIL "RCPT TO:<stuffed@gialai.example>\r\nNOOP\r\n",
+     GREET CAPS OK1 "452 4.2.2 Mailbox is full\r\n" OK},
+
     /* LMTP */
     {"LMTP answers each recipient", LMTP,
      "EHLO c\r\nHELO c\r\nLHLO c.example\r\nAUTH PLAIN AGFuAHNlY3JldA==\r\n" MAIL

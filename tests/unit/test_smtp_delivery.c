@@ -2,7 +2,9 @@
  * one copy, in ascending order, and the entry leaves the queue. */
 #include "tests/lib/cm.h"
 #include "common/base/log.h"
+#include "common/mime/meta.h"
 #include "smtpd/delivery.h"
+#include "smtpd/notice.h"
 #include <stdlib.h>
 
 enum { MEMBERS = 1000 };
@@ -17,6 +19,12 @@ static struct {
     unsigned slices, fail_slice, fail_members, members_calls, defers;
     enum err_code slice_code;
     unsigned copies[MEMBERS + 10];
+    /* notices */
+    enum store_queued_kind kind;
+    enum err_code known;
+    enum dir_kind who;
+    unsigned notices;
+    unsigned told; /* account */
 } q;
 static struct loop *loop;
 
@@ -78,8 +86,12 @@ void store_lease(struct store *s, uint64_t lease_ms, struct ticket *t, store_que
         return;
     }
     q.leased = true;
-    struct store_queued e = {
-        .queue_id = 7, .cursor = q.cursor, .attempts = q.attempts, .to_count = q.to_count};
+    struct store_queued e = {.kind = q.kind,
+                             .sender = SPAN("s@x"),
+                             .queue_id = 7,
+                             .cursor = q.cursor,
+                             .attempts = q.attempts,
+                             .to_count = q.to_count};
     struct store_target *to = xcalloc(q.to_count, sizeof *to);
     memcpy(to, q.to, q.to_count * sizeof *to);
     e.to = to;
@@ -138,7 +150,102 @@ void directory_members(struct directory *d, const struct uuid *ids, size_t id_co
     cb(ticket_session(t), ERR_OK, v, n, i <= MEMBERS);
 }
 
+/* -- notices -- */
+
+const struct conf *worker_conf(const struct worker *w)
+{
+    (void)w;
+    return NULL;
+}
+
+enum err_code mime_meta_head(struct span record, struct mime_meta *out)
+{
+    (void)record;
+    (void)out;
+    return ERR_SYNTAX;
+}
+
+enum err_code notice_compose(const struct notice *n, struct content **out)
+{
+    assert_true(n->kind == q.kind && n->to_address.n);
+    assert_int_equal(n->target_count, 1);
+    *out = NULL;
+    return ERR_OK;
+}
+
+void content_free(struct content **c)
+{
+    assert_null(*c);
+}
+
+static void answer_entry(struct ticket *t, directory_entry_cb *cb, unsigned id)
+{
+    const struct dir_entry e = {.kind = q.who, .id = id_of(id), .address = SPAN("a@x")};
+    const enum err_code code = q.known;
+    q.known = code == ERR_RETRY ? ERR_OK : code; /* the next time it answers; cb may ask at once */
+    cb(ticket_session(t), code, code == ERR_OK ? &e : NULL);
+}
+
+void directory_lookup(struct directory *d, struct span address, const struct uuid *sender, struct ticket *t,
+                      directory_entry_cb *cb)
+{
+    (void)d;
+    (void)sender;
+    assert_true(q.kind == STORE_QUEUED_REPORT && span_eq(address, SPAN("s@x")));
+    answer_entry(t, cb, 9);
+}
+
+void directory_account(struct directory *d, const struct uuid *id, struct ticket *t, directory_entry_cb *cb)
+{
+    (void)d;
+    assert_int_equal(q.kind, STORE_QUEUED_WARNING);
+    answer_entry(t, cb, number_of(id));
+}
+
+void store_notice(struct store *s, uint64_t queue_id, const struct uuid *account,
+                  const struct trace_id *trace, struct content *content, struct ticket *t, store_done_cb *cb)
+{
+    (void)s;
+    assert_true(q.leased && queue_id == 7 && trace->text[0] && !content);
+    q.queued = q.leased = false;
+    q.notices++;
+    q.told = number_of(account);
+    cb(ticket_session(t), ERR_OK);
+}
+
+static void run_notice(enum store_queued_kind kind, enum err_code known, enum dir_kind who)
+{
+    memset(&q, 0, sizeof q);
+    q = (typeof(q)){
+        .queued = true, .kind = kind, .known = known, .who = who, .fail_slice = 99, .to_count = 1};
+    q.to[0] = (struct store_target){.kind = STORE_TO_ACCOUNT, .id = id_of(4), .address = SPAN("t@x")};
+    loop = loop_new();
+    void *d = delivery_worker_start(NULL);
+    loop_run(loop);
+    assert_false(q.queued);
+    assert_int_equal(q.copies[4], 0);
+    delivery_worker_stop(d);
+    delivery_worker_free(d);
+    loop_free(&loop);
+}
+
 /* -- tests -- */
+
+static void test_notices(void **state)
+{
+    (void)state;
+    run_notice(STORE_QUEUED_WARNING, ERR_OK, DIR_ACCOUNT);
+    assert_int_equal(q.told, 4);
+    run_notice(STORE_QUEUED_REPORT, ERR_OK, DIR_ACCOUNT);
+    assert_int_equal(q.told, 9);
+    run_notice(STORE_QUEUED_REPORT, ERR_RETRY, DIR_ACCOUNT); /* the directory is away: later */
+    assert_int_equal(q.defers, 1);
+    assert_int_equal(q.notices, 1);
+    run_notice(STORE_QUEUED_REPORT, ERR_OK, DIR_REMOTE); /* nobody here */
+    assert_int_equal(q.notices, 0);
+    run_notice(STORE_QUEUED_WARNING, ERR_MISSING, DIR_ACCOUNT);
+    assert_int_equal(q.notices, 0);
+}
 
 static void run(bool groups)
 {
@@ -199,7 +306,8 @@ static void test_failures(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_whole), cmocka_unit_test(test_failures)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_whole), cmocka_unit_test(test_failures),
+                                       cmocka_unit_test(test_notices)};
     log_threshold(LOG_ALARM);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,177 @@
+"""Quotas over the whole suite: limits of accounts and units from the directory, mail to the full over SMTP and LMTP, what
+waits in the queue until there is room, notices, IMAP's QUOTA, mailadm."""
+import os
+import smtplib
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), '..', 'lib'))
+import province
+from province import message, until
+
+LIMITS = {'an': {'bytes': 200000}, 'binh': {'bytes': 60000}, 'cuong': {'messages': 12}, 'dung': {'bytes': 50000},
+          'giang': {'bytes': 1000000, 'messages': 1000}}
+OPTIONS = 'group_inline_limit = 4\nqueue_retry = 300ms\nquota_grace = 5\nquota_warning = 80\n'
+
+
+def put_limits(p, limits, units=()):
+    """Give people limits in the LDIF file, and units by their code."""
+    with open(p.ldif) as f:
+        entries = f.read().split('\n\n')
+    for i, entry in enumerate(entries):
+        lines = [l for l in entry.split('\n') if not l.startswith('mailQuota')]
+        for l in list(lines):
+            key, _, value = l.partition(': ')
+            got = (limits.get(value) if key == 'uid' else
+                   dict(units).get(value) if key == 'unitCode' and 'objectClass: mailUnit' in lines else None)
+            for what in ('bytes', 'messages'):
+                if got and what in got:
+                    lines.append('mailQuota%s: %d' % (what.capitalize(), got[what]))
+        entries[i] = '\n'.join(l for l in lines if l)
+    with open(p.ldif, 'w') as f:
+        f.write('\n\n'.join(entries) + '\n')
+    told = p.log('directoryd').count('directory.limits.told')
+    p.adm('directory', 'sync')
+    until(lambda: p.log('directoryd').count('directory.limits.told') > told)
+
+
+@pytest.fixture(scope='module')
+def suite():
+    reason = province.built()
+    if reason:
+        pytest.skip(reason)
+    p = province.Province(OPTIONS)
+    try:
+        put_limits(p, LIMITS)
+        yield p
+        assert not p.alarms()
+    finally:
+        p.close()
+
+
+def sized(subject, n):
+    m = message('s@client.example', 'x@gialai.example', subject, '')
+    return m + (b'y' * 70 + b'\r\n') * max(0, (n - len(m)) // 72)
+
+
+def rcpt(p, name):
+    with p.smtp() as c:
+        c.ehlo()
+        c.mail('s@client.example')
+        return c.rcpt(province.address(name))
+
+
+def try_send(p, to, m):
+    """The code of DATA, after 250 for each recipient."""
+    with p.smtp() as c:
+        c.ehlo()
+        c.mail('s@client.example')
+        for t in to:
+            assert c.rcpt(province.address(t))[0] == 250
+        code, text = c.data(m)
+        return code, text.decode()
+
+
+def fill(p, name, n, step=1500):
+    for i in range(n):
+        assert try_send(p, [name], sized('fill %d' % i, step))[0] == 250
+
+
+def test_smtp(suite):
+    p = suite
+    code, text = try_send(p, ['binh'], sized('too large', 80000))
+    assert (code, text[:5]) == (452, '4.2.2')
+    fill(p, 'binh', 5, 11000)
+    until(lambda: p.find('binh', 'nearly full'))
+    assert rcpt(p, 'binh')[0] == 250
+    assert try_send(p, ['binh'], sized('too large now', 9000))[0] == 452
+    fill(p, 'binh', 1, 4500)  # over the limit, within the grace: a telling of the directory may show it full a moment later
+    until(lambda: rcpt(p, 'binh') == (452, b'4.2.2 Mailbox is full'))
+
+
+def test_messages_lmtp(suite):
+    p = suite
+    fill(p, 'cuong', 10, 300)
+    until(lambda: p.find('cuong', 'nearly full'))
+    fill(p, 'cuong', 1, 300)
+    until(lambda: rcpt(p, 'cuong')[0] == 452)
+    with p.lmtp() as c:
+        c.ehlo('x')
+        c.mail('s@client.example')
+        for name in ('khanh', 'cuong', 'lan'):
+            code, text = c.rcpt(province.address(name))
+            assert code == (452 if name == 'cuong' else 250), (name, code, text)
+        assert c.data(sized('lmtp', 300))[0] == 250 and c.getreply()[0] == 250  # one for each
+    assert len(p.find('khanh', 'lmtp')) == len(p.find('lan', 'lmtp')) == 1
+
+
+def test_waits_for_room(suite):
+    """A recipient that is found full at commit: the message waits for it in the queue."""
+    p = suite
+    fill(p, 'dung', 3, 14000)
+    big = sized('waits', 20000)
+    assert rcpt(p, 'dung')[0] == 250
+    code, text = try_send(p, ['dung', 'khanh'], big)
+    assert code == 250
+    trace = text.split()[-1]
+    assert len(p.find('khanh', 'waits')) == 1
+    assert p.find('dung', 'waits') == []
+    until(lambda: 'deferred' in p.adm('trace', trace).stdout)
+    c = p.imap('dung', select='INBOX')
+    c.store('1:2', '+FLAGS', r'(\Deleted)')
+    c.expunge()
+    until(lambda: p.find('dung', 'waits'), 15)
+    until(lambda: 'finished' in p.adm('trace', trace).stdout)
+    assert len(p.find('dung', 'waits')) == 1 and len(p.find('khanh', 'waits')) == 1
+
+
+@pytest.mark.parametrize('group, others', [('stc', ['giang', 'khanh']), ('toantinh', ['giang', 'lan', 'yen'])])
+def test_group(suite, group, others):
+    """A small group is filed at once, a large one by a delivery worker: the others have it, the full one has it later."""
+    p = suite
+    fill(p, 'hai', 1, 2000)
+    put_limits(p, dict(LIMITS, hai={'bytes': 1000}))
+    until(lambda: rcpt(p, 'hai')[0] == 452)
+    subject = 'circular to ' + group
+    p.send('an@gialai.example', group, message('an@gialai.example', group + '@gialai.example', subject), 'an')
+    for name in others:
+        until(lambda: p.find(name, subject))
+    assert p.find('hai', subject) == []
+    put_limits(p, LIMITS)
+    until(lambda: p.find('hai', subject), 15)
+    for name in others + ['hai']:
+        assert len(p.find(name, subject)) == 1
+
+
+def test_warning(suite):
+    p = suite
+    fill(p, 'an', 9, 19000)
+    subject = 'nearly full'
+    until(lambda: p.find('an', subject), 10)
+    fill(p, 'an', 1, 2000)
+    notices = p.find('an', subject)
+    assert len(notices) == 1
+    text = notices[0].decode()
+    assert 'Hộp thư của anh/chị sắp đầy' in text and 'Your mailbox is nearly full' in text
+    assert 'Auto-Submitted: auto-generated' in text and 'Return-Path: <>' in text
+
+
+def test_given_up():
+    """What stays full is given up after queue_lifetime, and its sender is told."""
+    p = province.Province('queue_retry = 200ms\nqueue_lifetime = 1s\nquota_full_policy = reject\n')
+    try:
+        put_limits(p, {'binh': {'bytes': 3000}})
+        assert try_send(p, ['binh'], sized('too large', 8000))[1][:5] == '5.2.2'
+        with p.submission('an') as c:
+            refused = c.sendmail('an@gialai.example', ['binh@gialai.example', 'lan@gialai.example'],
+                                 message('an@gialai.example', 'binh@gialai.example', 'Never arrives', 'z' * 60 + '\n' + ('w' * 70 + '\n') * 80))
+            assert not refused
+        got = until(lambda: p.find('an', 'Undelivered'), 15)
+        assert len(got) == 1 and b'binh@gialai.example' in got[0] and b'Never arrives' in got[0]
+        assert b'lan@gialai.example' not in got[0].split(b'\r\n\r\n', 1)[1]
+        assert p.find('binh', 'Never') == [] and len(p.find('lan', 'Never')) == 1
+        until(lambda: p.adm_json('store', 'stats')['queue'] in (0, '0'))
+        assert not p.alarms()
+    finally:
+        p.close()
