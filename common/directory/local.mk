@@ -45,7 +45,7 @@ endif
 # Logins (libsasl2 and threads; a program that uses them also links $(SASL_LIBS) -lpthread).
 common_libdirectory_a_SOURCES += common/directory/logins.h common/directory/logins_int.h \
 	common/directory/logins.c common/directory/logins_check.c common/directory/helpers.h common/directory/helpers.c \
-	common/directory/sasl_exchange.h common/directory/sasl_exchange.c
+	common/directory/guard.h common/directory/guard.c common/directory/sasl_exchange.h common/directory/sasl_exchange.c
 LOGIN_LIBS = common/libdirectory.a common/libmime.a common/libnet.a common/libbase.a $(SASL_LIBS) $(NET_LIBS) $(IDN2_LIBS) \
 	$(SODIUM_LIBS) $(OPENSSL_LIBS) -lcrypt -lpthread
 check_PROGRAMS += tests/fuzz/fuzz_sasl

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 enum { THREADS = 16, WAITING = 5000, BLOB_LIMIT = 16 << 10 };
+enum { GUARD_WINDOW_MS = 15 * 60 * 1000, GUARD_ENTRIES = 100000 };
 
 /* -- mechanisms -- */
 
@@ -85,6 +86,7 @@ enum err_code logins_new(struct loop *l, const struct conf *c, const struct logi
     s->c = c;
     s->env = *env;
     s->offer = offer;
+    s->guard = guard_new((unsigned)c->auth_failure_limit, GUARD_WINDOW_MS, GUARD_ENTRIES);
     s->helpers = helpers_new(l, THREADS, WAITING);
     crypto_random(s->memory_key, sizeof s->memory_key);
     crypto_hmac(span_of(env->key, sizeof env->key), SPAN("scram salts"), s->salt_key);
@@ -100,6 +102,7 @@ void logins_free(struct logins **lp)
     if (!l)
         return;
     helpers_free(&l->helpers);
+    guard_free(&l->guard);
     memory_forget(l, NULL);
     pthread_mutex_destroy(&l->lock);
     sasl_exchange_end();
@@ -166,7 +169,9 @@ static void answer(struct login *g)
         return;
     }
     bool failed = g->code == ERR_DENIED || g->is_failure;
-    uint64_t delay = failed ? g->l->c->auth_failure_delay : 0;
+    if (failed && g->is_try)
+        guard_failed(g->l->guard, &g->pair, g->has_tried ? g->tried : NULL, clock_mono_ms());
+    uint64_t delay = failed || g->code == ERR_LIMIT ? g->l->c->auth_failure_delay : 0;
     if (delay == 0) {
         finish(g);
         return;

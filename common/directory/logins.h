@@ -1,6 +1,7 @@
 /* Logins: every SASL exchange of directoryd, without sockets. libsasl2 runs PLAIN, LOGIN and SCRAM
  * (sasl_exchange.h); OAUTHBEARER (RFC 7628) is written here. Slow work (hashes, LDAP binds) runs in helper
- * threads; answers come from the loop. */
+ * threads; answers come from the loop. One name from one address is tried auth_failure_limit times in vain
+ * within a quarter of an hour, then ERR_LIMIT; nobody else is held up. */
 #ifndef PROV_DIRECTORY_LOGINS_H
 #define PROV_DIRECTORY_LOGINS_H
 

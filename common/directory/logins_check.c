@@ -70,7 +70,15 @@ static void subject_free(struct subject *s)
     arena_free(&s->a);
 }
 
-/* -- memory of successes -- */
+/* -- memory of successes, and of failures -- */
+
+/* May this name be tried from where the client is? What comes of it is counted in logins.c. */
+static bool may_try(struct login *g, struct span name)
+{
+    g->pair = guard_pair(g->l->guard, span_str(g->facts.peer), name);
+    g->is_try = true;
+    return guard_allows(g->l->guard, &g->pair, clock_mono_ms());
+}
 
 struct memory {
     struct uuid id;
@@ -263,12 +271,19 @@ enum err_code login_check(struct login *g, struct span name, struct span passwor
     unsigned char mark[CRYPTO_HASH];
     subject_get(g, name, &s);
     enum err_code code = ERR_DENIED;
-    if (!s.found) {
+    bool may = may_try(g, name);
+    memory_mark(l, &(struct uuid){{0}}, password, g->tried);
+    g->has_tried = true;
+    if (!s.found && may) {
         check_nobody(l, password);
+    } else if (!s.found) {
+        code = ERR_LIMIT;
     } else if (password.n && password.n <= PASSWORD_LIMIT && !memchr(password.p, 0, password.n)) {
         memory_mark(l, &s.who.id, password, mark);
         if (memory_has(l, &s.who.id, mark))
             code = ERR_OK;
+        else if (!may)
+            code = ERR_LIMIT;
         else
             code = l->env.bind ? check_bind(g, &s, password) : check_stored(&s.who, password);
         if (code == ERR_OK)
@@ -340,6 +355,8 @@ static enum err_code on_keys(void *arg, struct span name, enum scram_hash hash, 
 {
     struct login *g = arg;
     struct subject s;
+    if (!may_try(g, name))
+        return ERR_LIMIT;
     subject_get(g, name, &s);
     bool has = s.found && (kept_keys(&s.who, hash, out) || made_keys(g->l, &s, hash, out));
     if (!has) {

@@ -4,6 +4,7 @@
 
 #include "common/base/arena.h"
 #include "common/base/crypto.h"
+#include "common/directory/guard.h"
 #include "common/directory/helpers.h"
 #include "common/directory/logins.h"
 #include "common/directory/sasl_exchange.h"
@@ -16,6 +17,7 @@ struct logins {
     const struct conf *c;
     struct login_env env;
     struct helpers *helpers;
+    struct guard *guard;
     enum scram_offer offer;
     char mechs[3][256]; /* to offer: in the clear, on TLS, on TLS with a channel binding */
     bool plus;          /* the -PLUS forms are among them */
@@ -46,6 +48,10 @@ struct login {
     bool known;      /* id is of somebody who may log in */
     struct uuid id;  /* who it is, if the rest is right */
     bool is_failure; /* counts as a wrong password although code does not say so */
+    bool is_try;     /* pair is set */
+    struct guard_pair pair;
+    bool has_tried; /* tried is set: a mark of the password */
+    unsigned char tried[CRYPTO_HASH];
 };
 
 /* -- logins_check.c: in helper threads -- */

@@ -4,6 +4,7 @@
 #include "common/base/clock.h"
 #include "common/base/crypto.h"
 #include "common/base/log.h"
+#include "common/directory/guard.h"
 #include "common/directory/logins.h"
 #include "tests/lib/scram_client.h"
 #include <pthread.h>
@@ -123,7 +124,7 @@ static void on_verifier_drop(void *arg, const struct uuid *id)
 
 /* ---------------------------------------------------------------- one world a test */
 
-static void world(bool ldap, const char *scram)
+static void world_of(bool ldap, const char *scram, unsigned limit)
 {
     struct err why;
     struct login_env env = {.find = on_find,
@@ -133,11 +134,12 @@ static void world(bool ldap, const char *scram)
                             .verifier_get = on_verifier_get,
                             .verifier_put = on_verifier_put,
                             .verifier_drop = on_verifier_drop,
-                            .key = "01234567890123456789012345678901"};
+                            .key = "0123456789012345678901234567890"};
     memset(&w, 0, sizeof w);
     w.loop = loop_new();
     w.ldap_password = "mot hai ba";
     w.c.auth_scram = (char *)(uintptr_t)scram;
+    w.c.auth_failure_limit = limit;
     w.c.auth_cache_lifetime = 60000;
     w.c.auth_outage_lifetime = 86400000;
     pthread_mutex_init(&w.gate, NULL);
@@ -147,13 +149,9 @@ static void world(bool ldap, const char *scram)
     logins_census(w.l, &c);
 }
 
-static void world_ends(void)
+static void world(bool ldap, const char *scram)
 {
-    assert_false(logins_busy(w.l));
-    logins_free(&w.l);
-    loop_free(&w.loop);
-    buf_free(&w.verifier);
-    pthread_mutex_destroy(&w.gate);
+    world_of(ldap, scram, 0);
 }
 
 struct answer {
@@ -187,6 +185,18 @@ static enum err_code plain(const char *name, const char *password)
     loop_run(w.loop);
     assert_int_equal(a.count, 1);
     return a.code;
+}
+
+/* A login that was cancelled may still be with its helper. */
+static void world_ends(void)
+{
+    w.c.auth_failure_delay = 0;
+    while (logins_busy(w.l))
+        assert_int_equal(plain("khong-co", "x"), ERR_DENIED);
+    logins_free(&w.l);
+    loop_free(&w.loop);
+    buf_free(&w.verifier);
+    pthread_mutex_destroy(&w.gate);
 }
 
 /* ---------------------------------------------------------------- tests */
@@ -450,6 +460,77 @@ static void test_mechs(void **state)
     }
 }
 
+/* ---------------------------------------------------------------- guessing */
+
+static struct login_facts there = {.service = "imap", .peer = "192.0.2.7", .secure = true};
+
+static enum err_code from_there(const char *name, const char *password)
+{
+    struct answer a = {0};
+    login_password(w.l, span_str(name), span_str(password), &there, on_answer, &a);
+    loop_run(w.loop);
+    return a.code;
+}
+
+static void test_guessing(void **state)
+{
+    char guess[20], s[300];
+    (void)state;
+    world_of(false, "yes", 5);
+    for (int i = 0; i < 50; i++) /* a client that was told an old password once */
+        assert_int_equal(from_there("binh", "cu"), ERR_DENIED);
+    assert_int_equal(from_there("binh", "mot hai ba"), ERR_OK);
+    for (int i = 0; i < 4; i++) {
+        snprintf(guess, sizeof guess, "doan %d", i);
+        assert_int_equal(from_there(i % 2 ? "Binh" : "binh", guess), ERR_DENIED);
+    }
+    assert_int_equal(from_there("binh", "doan 5"), ERR_LIMIT);
+    assert_int_equal(from_there("binh", "mot hai ba"), ERR_OK); /* as it was just now */
+    logins_forget(w.l, NULL);
+    assert_int_equal(from_there("binh", "mot hai ba"), ERR_LIMIT);
+    assert_int_equal(from_there("cuc", "mot hai ba"), ERR_OK); /* another name, another address */
+    assert_int_equal(plain("binh", "mot hai ba"), ERR_OK);
+    for (int i = 0; i < 5; i++) {
+        snprintf(guess, sizeof guess, "doan %d", i);
+        assert_int_equal(from_there("khong-co", guess), ERR_DENIED);
+        assert_int_equal(scram("cuc", guess, s, sizeof s), ERR_DENIED);
+    }
+    assert_int_equal(from_there("khong-co", "doan 5"), ERR_LIMIT);
+    struct answer a = {0};
+    login_begin(w.l, SPAN("SCRAM-SHA-256"), &facts, true, SPAN("n,,n=cuc,r=abc"), on_answer, &a);
+    loop_run(w.loop);
+    assert_int_equal(a.code, ERR_LIMIT);
+    world_ends();
+}
+
+static void test_guard(void **state)
+{
+    struct guard *g = guard_new(3, 3000, 2);
+    unsigned char one[CRYPTO_HASH] = {1}, two[CRYPTO_HASH] = {2};
+    struct guard_pair a = guard_pair(g, SPAN("2001:db8::1"), SPAN("An"));
+    struct guard_pair b = guard_pair(g, SPAN("2001:db8::ffff:2"), SPAN("an"));
+    struct guard_pair c = guard_pair(g, SPAN("2001:db8:0:1::1"), SPAN("an"));
+    (void)state;
+    assert_memory_equal(&a, &b, sizeof a);
+    assert_memory_not_equal(&a, &c, sizeof a);
+    guard_failed(g, &a, one, 10000);
+    guard_failed(g, &a, two, 10000);
+    assert_true(guard_allows(g, &a, 10000));
+    guard_failed(g, &a, NULL, 10000);
+    assert_false(guard_allows(g, &a, 10000));
+    assert_false(guard_allows(g, &a, 10999));
+    assert_true(guard_allows(g, &a, 11000)); /* one has leaked out */
+    guard_failed(g, &a, NULL, 11000);
+    assert_false(guard_allows(g, &a, 11000));
+    assert_true(guard_allows(g, &c, 11000));
+    guard_failed(g, &c, one, 11000);
+    struct guard_pair d = guard_pair(g, SPAN("192.0.2.1"), SPAN("an"));
+    guard_failed(g, &d, one, 11000); /* no room: the oldest goes */
+    assert_true(guard_allows(g, &a, 11000));
+    guard_free(&g);
+    assert_null(g);
+}
+
 /* ---------------------------------------------------------------- life */
 
 static void test_cancel(void **state)
@@ -462,10 +543,8 @@ static void test_cancel(void **state)
     assert_int_equal(plain("khong-co", "x"), ERR_DENIED); /* a bind that hangs holds up nobody else */
     login_cancel(&g);
     pthread_mutex_unlock(&w.gate);
-    while (logins_busy(w.l))
-        assert_int_equal(plain("khong-co", "x"), ERR_DENIED);
-    assert_int_equal(a.count, 0);
     world_ends();
+    assert_int_equal(a.count, 0);
 }
 
 static void test_many(void **state)
@@ -505,6 +584,8 @@ int main(void)
         cmocka_unit_test(test_scram),
         cmocka_unit_test(test_scram_of_verifier),
         cmocka_unit_test(test_mechs),
+        cmocka_unit_test(test_guessing),
+        cmocka_unit_test(test_guard),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_many),
     };
