@@ -62,8 +62,8 @@ static enum err_code put_kept(struct web *w, const struct compose *c)
         return code == ERR_MISSING || c->error >= 0 ? ERR_OK : code;
     }
     web_view(m.root, true, &v);
-    for (size_t i = 0; i < v.related_count && v.file_count < WEB_FILES_LIMIT; i++)
-        v.files[v.file_count++] = v.related[i];
+    for (size_t i = 1; i < v.shown_count && v.file_count < WEB_FILES_LIMIT; i++)
+        v.files[v.file_count++] = v.shown[i]; /* only the first text is quoted */
     if (!v.file_count)
         return ERR_OK;
     PUT(p, "<fieldset class=\"kept\"><legend>%t</legend>", T_ATTACH_KEPT);
@@ -74,6 +74,7 @@ static enum err_code put_kept(struct web *w, const struct compose *c)
         page_size(p, v.files[i]->size);
         PUT(p, "</span></label>");
     }
+    shown_more_files(w, &v);
     PUT(p, "</fieldset>\n");
     return ERR_OK;
 }

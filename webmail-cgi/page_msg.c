@@ -170,7 +170,9 @@ static void put_files(struct web *w, const struct reading *r, const struct view 
         }
         PUT(p, "</li>");
     }
-    PUT(p, "</ul></section>\n");
+    PUT(p, "</ul>");
+    shown_more_files(w, v);
+    PUT(p, "</section>\n");
 }
 
 /* The messages before and behind, by sequence number. */

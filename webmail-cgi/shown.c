@@ -87,6 +87,28 @@ enum err_code shown_html_as_text(struct page *p, struct span utf8)
     return code;
 }
 
+void shown_more_files(struct web *w, const struct view *v)
+{
+    char n[16];
+    snprintf(n, sizeof n, "%u", v->more_files);
+    if (v->more_files)
+        web_notice(w, "bad", T_MORE_FILES, span_str(n), SPAN_NONE);
+}
+
+/* How the name of a part that has none ends. */
+static struct span extension(const struct part *p)
+{
+    static const struct {
+        const char *subtype, *end;
+    } rows[] = {{"plain", "txt"},   {"delivery-status", "txt"}, {"rfc822-headers", "txt"},
+                {"rfc822", "eml"},  {"calendar", "ics"},        {"vcard", "vcf"},
+                {"x-vcard", "vcf"}, {"octet-stream", "bin"},    {"pkcs7-signature", "p7s"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (span_eq(p->subtype, span_str(rows[i].subtype)))
+            return span_str(rows[i].end);
+    return span_first(p->subtype, 20);
+}
+
 struct span shown_file_name(struct web *w, const struct part *part)
 {
     char made[200];
@@ -102,10 +124,7 @@ struct span shown_file_name(struct web *w, const struct part *part)
     if (mail && part->inner && part->inner->subject.n)
         snprintf(made, sizeof made, "%.*s.eml", SPAN_ARG(span_first(part->inner->subject, 100)));
     else
-        snprintf(made, sizeof made, "%s.%.*s", text(w->page.lang, T_UNNAMED),
-                 SPAN_ARG(mail                                    ? SPAN("eml")
-                          : span_eq(part->subtype, SPAN("plain")) ? SPAN("txt")
-                                                                  : span_first(part->subtype, 20)));
+        snprintf(made, sizeof made, "%s.%.*s", text(w->page.lang, T_UNNAMED), SPAN_ARG(extension(part)));
     struct span s = arena_dup(w->a, span_str(made));
     return s.p ? s : SPAN("file");
 }

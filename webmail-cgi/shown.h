@@ -8,5 +8,7 @@ void shown_text(struct page *p, struct span utf8);
 CHECK_RESULT enum err_code shown_html_as_text(struct page *p, struct span utf8);
 /* The name under which a part is offered: its own without folders, or one made from its type. */
 struct span shown_file_name(struct web *w, const struct part *part);
+/* A line that says how many files a list of them lacks; nothing when it is whole. */
+void shown_more_files(struct web *w, const struct view *v);
 
 #endif

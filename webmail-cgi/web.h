@@ -9,7 +9,7 @@
 #include "webmail-cgi/page.h"
 #include "webmail-cgi/request.h"
 
-enum { WEB_CSRF_TEXT = 33, WEB_ARENA_LIMIT = 256 << 20, WEB_FILES_LIMIT = 200, WEB_SHOWN_LIMIT = 20 };
+enum { WEB_CSRF_TEXT = 33, WEB_ARENA_LIMIT = 256 << 20, WEB_FILES_LIMIT = 500, WEB_SHOWN_LIMIT = 20 };
 #define WEB_COOKIE "__Host-provmail"
 #define WEB_LANG_COOKIE "__Host-lang"
 
@@ -92,10 +92,13 @@ bool web_to_utf8(struct span bytes, struct buf *out) CHECK_RESULT;
 CHECK_RESULT enum err_code web_store(struct web *w, uint32_t uid, const char *change);
 /* What of a message is shown and what is offered as a file. */
 struct view {
-    const struct part *shown[WEB_SHOWN_LIMIT], *files[WEB_FILES_LIMIT], *related[WEB_FILES_LIMIT];
+    const struct part *shown[WEB_SHOWN_LIMIT], *files[WEB_FILES_LIMIT];
+    const struct part *related[WEB_FILES_LIMIT]; /* pictures that HTML shows in its text */
     size_t shown_count, file_count, related_count;
-    bool has_both; /* an alternative of text and HTML */
+    unsigned more_files; /* for which there is no room here */
+    bool has_both;       /* an alternative of text and HTML */
 };
+/* prefer_text: of an alternative the text, not the HTML; its pictures are files then. */
 void web_view(const struct part *root, bool prefer_text, struct view *out);
 
 /* -- handlers -- */

@@ -6,7 +6,9 @@
 #include "webmail-cgi/mail.h"
 #include "webmail-cgi/page.h"
 #include "webmail-cgi/request.h"
+#include "webmail-cgi/web.h"
 #include "webmail-cgi/write.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 static unsigned slots(const char *s)
@@ -222,6 +224,76 @@ static void test_structure(void **state)
     arena_free(&a);
 }
 
+#define LEAF(type, subtype, id, disposition)                                                                 \
+    "(\"" type "\" \"" subtype "\" NIL " id " NIL \"7BIT\" 10" disposition ")"
+#define TEXT(subtype) LEAF("TEXT", subtype, "NIL", " 1 NIL NIL NIL NIL")
+#define PDF LEAF("APPLICATION", "PDF", "NIL", " NIL (\"ATTACHMENT\" NIL) NIL NIL")
+#define PICTURE LEAF("IMAGE", "PNG", "\"<c@x>\"", " NIL (\"INLINE\" NIL) NIL NIL")
+#define PICTURE_FILE LEAF("IMAGE", "PNG", "\"<d@x>\"", " NIL (\"ATTACHMENT\" NIL) NIL NIL")
+
+/* Nothing that was attached is out of reach: it stands where the program that wrote the message put it. */
+static void test_view(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *body;
+        bool prefer_text;
+        const char *shown, *files, *related;
+    } rows[] = {{"files in the HTML branch",
+                 "(" TEXT("PLAIN") "(" TEXT("HTML") PDF TEXT("HTML") " \"MIXED\") \"ALTERNATIVE\")", false,
+                 "2.1 2.3 ", "2.2 ", ""},
+                {"the same as text",
+                 "(" TEXT("PLAIN") "(" TEXT("HTML") PDF TEXT("HTML") " \"MIXED\") \"ALTERNATIVE\")", true,
+                 "1 ", "2.2 ", ""},
+                {"pictures",
+                 "(" TEXT("PLAIN") "(" TEXT("HTML") PICTURE PICTURE_FILE " \"RELATED\") \"ALTERNATIVE\")",
+                 false, "2.1 ", "2.3 ", "2.2 "},
+                {"pictures as text",
+                 "(" TEXT("PLAIN") "(" TEXT("HTML") PICTURE PICTURE_FILE " \"RELATED\") \"ALTERNATIVE\")",
+                 true, "1 ", "2.3 2.2 ", ""},
+                {"an invitation", "(" TEXT("PLAIN") TEXT("HTML") TEXT("CALENDAR") " \"ALTERNATIVE\")", false,
+                 "2 ", "3 ", ""},
+                {"an invitation alone", "(" TEXT("CALENDAR") " \"ALTERNATIVE\")", false, "", "1 ", ""},
+                {"other texts say the same", "(" TEXT("ENRICHED") TEXT("PLAIN") " \"ALTERNATIVE\")", false,
+                 "2 ", "", ""},
+                {"text attached", "(" TEXT("PLAIN") PDF " \"MIXED\")", true, "1 ", "2 ", ""}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct arena *a = arena_new(1 << 20);
+        struct view v;
+        char line[2000], got[3][200] = {"", "", ""};
+        snprintf(line, sizeof line, "%s\r\n", rows[i].body);
+        web_view(part_read(a, imap_parse(a, span_str(line)), SPAN("")), rows[i].prefer_text, &v);
+        const struct part **lists[] = {v.shown, v.files, v.related};
+        const size_t counts[] = {v.shown_count, v.file_count, v.related_count};
+        for (size_t k = 0; k < 3; k++)
+            for (size_t n = 0; n < counts[k]; n++)
+                snprintf(got[k] + strlen(got[k]), sizeof got[k] - strlen(got[k]), "%.*s ",
+                         SPAN_ARG(lists[k][n]->section));
+        if (strcmp(got[0], rows[i].shown) != 0 || strcmp(got[1], rows[i].files) != 0 ||
+            strcmp(got[2], rows[i].related) != 0)
+            fail_msg("%s: shown %s files %s related %s", rows[i].name, got[0], got[1], got[2]);
+        arena_free(&a);
+    }
+}
+
+/* More parts than a page holds: texts become files, and files without room are counted. */
+static void test_view_limits(void **state)
+{
+    (void)state;
+    struct part root = {.type = SPAN("multipart"), .subtype = SPAN("mixed")};
+    static struct part parts[WEB_FILES_LIMIT + WEB_SHOWN_LIMIT + 3];
+    struct view v;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        parts[i] = (struct part){.type = SPAN("text"),
+                                 .subtype = SPAN("plain"),
+                                 .next = i + 1 < sizeof parts / sizeof *parts ? &parts[i + 1] : NULL};
+    root.child = parts;
+    web_view(&root, false, &v);
+    assert_int_equal(v.shown_count, WEB_SHOWN_LIMIT);
+    assert_int_equal(v.file_count, WEB_FILES_LIMIT);
+    assert_int_equal(v.more_files, 3);
+}
+
 /* What is written is read back the same by the suite's own parser, and holds no line of the typist's making.
  */
 static void test_write(void **state)
@@ -309,6 +381,7 @@ int main(void)
         cmocka_unit_test(test_multipart), cmocka_unit_test(test_multipart_limits),
         cmocka_unit_test(test_names),     cmocka_unit_test(test_answers),
         cmocka_unit_test(test_depth),     cmocka_unit_test(test_structure),
+        cmocka_unit_test(test_view),      cmocka_unit_test(test_view_limits),
         cmocka_unit_test(test_write),     cmocka_unit_test(test_recipients),
         cmocka_unit_test(test_date)};
     return cmocka_run_group_tests(tests, NULL, NULL);
