@@ -165,6 +165,8 @@ enum run run_rename(struct imap *s)
         follow(s, x);
         return imap_done_ok(s, NULL);
     case ERR_STATE:
+        if (x->to.n > x->name.n && span_starts(x->to, x->name) && x->to.p[x->name.n] == '/')
+            return imap_done(s, COND_NO, "CANNOT", "A mailbox cannot go below itself.");
         return imap_done(s, COND_NO, "ALREADYEXISTS", "The new name exists already.");
     case ERR_SYNTAX:
         return imap_done(s, COND_NO, "CANNOT", "The new name is not a mailbox name.");

@@ -451,9 +451,12 @@ static enum run stream(struct imap *s, struct search *x)
 
 static enum run start(struct imap *s, struct search *x)
 {
-    if (x->program.bad_charset)
+    if (x->program.bad_charset) {
+        if (x->program.returns & RETURN_SAVE) /* RFC 5182 2.1: NO empties it */
+            imap_save_result(s, NULL, 0);
         return imap_done(s, COND_NO, "BADCHARSET (US-ASCII UTF-8 ISO-8859-1 WINDOWS-1258 TCVN VISCII)",
                          "The charset is not known.");
+    }
     if (!search_fix(s, x->program.root))
         return failed(s, x, ERR_LIMIT);
     x->now_s = clock_wall_s();

@@ -31,6 +31,7 @@ enum search_kind {
     SK_YOUNGER,
     SK_MODSEQ,
     SK_EMAILID,
+    SK_THREADID, /* matches nothing: THREADID is NIL here (RFC 8474 5.4) */
     /* from the meta record */
     SK_SENTBEFORE,
     SK_SENTON,

@@ -61,6 +61,7 @@ static const struct row {
             {"HEADER", SK_HEADER, A_HEADER, true, 0},
             {"UID", SK_UID, A_SET, true, 0},
             {"EMAILID", SK_EMAILID, A_ID, true, 0},
+            {"THREADID", SK_THREADID, A_ID, true, 0},
             {"MODSEQ", SK_MODSEQ, A_MODSEQ, true, 0}};
 
 static bool key(struct parse *p, struct search_key **out);
