@@ -222,6 +222,8 @@ bool part_describe(const struct fields *f, bool digest, struct arena *kept, stru
                     ? MIME_MESSAGE
                     : MIME_LEAF;
     struct span raw = params_raw(params, SPAN("boundary"));
+    if (!raw.p) /* boundary*=...: RFC 2231 lets any parameter be encoded */
+        raw = params_text(scratch, params, SPAN("boundary"));
     while (raw.n && (raw.p[raw.n - 1] == ' ' || raw.p[raw.n - 1] == '\t'))
         raw.n--;
     *boundary = raw.n ? raw : SPAN("");

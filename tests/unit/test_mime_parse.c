@@ -50,6 +50,10 @@ static const struct row rows[] = {
      " NIL NIL \"7BIT\" 4 1 NIL NIL NIL NIL) \"MIXED\" (\"boundary\" \"b\") NIL NIL NIL)"},
     {"no part", "Content-Type: multipart/mixed; boundary=b\r\n\r\nno part\r\n", NOENV,
      "(\"TEXT\" \"PLAIN\" " US " NIL NIL \"7BIT\" 9 1 NIL NIL NIL NIL)"},
+    {"boundary by RFC 2231",
+     "Content-Type: multipart/mixed; boundary*=us-ascii''b%5Fb\r\n\r\n--b_b\r\n\r\none\r\n--b_b--\r\n", NOENV,
+     "((\"TEXT\" \"PLAIN\" " US " NIL NIL \"7BIT\" 3 1 NIL NIL NIL NIL) \"MIXED\" (\"boundary*\" "
+     "\"us-ascii''b%5Fb\") NIL NIL NIL)"},
     {"no boundary", "Content-Type: multipart/mixed\r\n\r\n--b\r\n", NOENV,
      "(\"TEXT\" \"PLAIN\" " US " NIL NIL \"7BIT\" 5 1 NIL NIL NIL NIL)"},
     {"a message inside",
