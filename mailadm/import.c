@@ -67,6 +67,7 @@ static int take_words(struct import *x, int argc, char **argv)
                                  {"--jobs", &jobs, NULL},
                                  {"--dry-run", NULL, &o->dry_run},
                                  {"--sync", NULL, &o->sync},
+                                 {"--force", NULL, &o->force},
                                  {"--over-quota", NULL, &o->over_quota},
                                  {"--not-quoted", NULL, &o->not_quoted},
                                  {"--host", &o->host, NULL},
@@ -301,7 +302,7 @@ static const struct {
     const char *kind;
     int (*run)(struct target *t, const struct import_options *o, const struct import_account *a,
                const char *source, struct import_notes *n, struct import_report *r);
-} kinds[] = {{"mbox", import_mbox}, {"maildir", import_maildir}};
+} kinds[] = {{"mbox", import_mbox}, {"maildir", import_maildir}, {"imap", import_imap}};
 
 static int run_source(struct target *t, const struct import *x, const struct import_account *a,
                       const char *source, struct import_notes *n, struct import_report *r)
@@ -321,8 +322,8 @@ static bool run_account(struct import *x, struct ask *k, const struct import_acc
     struct buf where;
     char *source = source_of(x, a);
     buf_init(&where, 2 * PATH_MAX);
-    bool ok =
-        source && buf_addf(&where, "%s %s %u %s", x->o.kind, x->o.host ? x->o.host : "", x->o.port, source);
+    bool ok = source && buf_addf(&where, "%s %s %u %s%s", x->o.kind, x->o.host ? x->o.host : "", x->o.port,
+                                 source, x->o.shared ? " shared" : "");
     enum err_code code =
         ok ? import_notes_open(x->notes, &a->id, buf_span(&where), !x->o.dry_run, &n, &why)
            : err_set(&why, ERR_LIMIT, NULL, "the name of the source is missing, or too long");

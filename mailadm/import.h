@@ -16,7 +16,7 @@ struct import_options {
     const char *mailbox; /* --mailbox, or NULL */
     const char *notes;   /* --notes, or NULL: log_dir/import */
     const char *report;  /* --report, or NULL: notes/report.json */
-    bool dry_run, sync, over_quota, not_quoted;
+    bool dry_run, sync, force, over_quota, not_quoted;
     unsigned jobs;
     /* imap */
     const char *host, *user, *password_file, *admin, *master, *ca_file;

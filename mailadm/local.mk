@@ -5,9 +5,12 @@ mailadm_mailadm_SOURCES = mailadm/mailadm.h mailadm/main.c mailadm/status.c mail
 	mailadm/restore.c mailadm/undelete.c mailadm/print.c mailadm/store.c mailadm/store_care.c mailadm/account.c mailadm/directory.c
 # import and export
 mailadm_mailadm_SOURCES += \
-	mailadm/import.h mailadm/import.c mailadm/import_report.c mailadm/import_notes.c mailadm/import_target.c \
+	mailadm/import.h mailadm/import.c mailadm/import_report.c mailadm/import_notes.c mailadm/session.h mailadm/session.c \
+	mailadm/import_target_int.h mailadm/import_target.c mailadm/import_known.c mailadm/import_boxes.c \
 	mailadm/mbox.h mailadm/mbox.c mailadm/mbox_write.c mailadm/import_mbox.c \
-	mailadm/maildir.h mailadm/maildir.c mailadm/import_maildir.c
+	mailadm/maildir.h mailadm/maildir.c mailadm/import_maildir.c \
+	mailadm/imap_client.h mailadm/imap_client.c mailadm/import_imap.h mailadm/import_imap.c \
+	mailadm/import_imap_boxes.c mailadm/export.h mailadm/export.c mailadm/export_files.c
 mailadm_mailadm_LDADD = common/libdirectory.a common/libstore.a common/libmime.a common/libnet.a common/libbase.a \
 	$(STORE_LIBS) $(NET_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS)
 dist_man_MANS += doc/mailadm.8

@@ -77,10 +77,38 @@ static const struct subcommand table[] = {
      "Bring a Maildir with all its folders (Maildir++), flags, keywords and subscriptions into accounts.\n"
      "  --mailbox M           only this one\n"
      "  --sync                take away here what an earlier run brought and what is gone there now\n"
+     "  --force               also when that is more than half of it\n"
      "All else as for import mbox.\n"},
     {"store", "upgrade", adm_store_upgrade, false, "store upgrade [--json]",
      "Bring the store of a stopped stored to this release's format. (stored does it at its start as "
      "well.)\n"},
+    {"import", "imap", adm_import_imap, true,
+     "import imap --host H --user LOGIN --password-file F --account A [--authzid-admin ADMIN] [--sync] ...",
+     "Bring all mailboxes of a running IMAP server into accounts. Run again, it brings what is new and "
+     "changed.\n"
+     "  --host H, --port P    the server\n"
+     "  --tls                 TLS from the start (the default; port 993)\n"
+     "  --starttls            STARTTLS (port 143)\n"
+     "  --insecure-loopback   no TLS, only to this machine\n"
+     "  --ca-file F           authorities to trust (default: the system's)\n"
+     "  --no-verify           take any certificate\n"
+     "  --user LOGIN          the login there, %u, %d, %s as above (default %s)\n"
+     "  --password-file F     its password, or ADMIN's\n"
+     "  --authzid-admin ADMIN log in as ADMIN for the user (SASL PLAIN with authzid): no user's password is "
+     "needed\n"
+     "  --master SEP          the same for servers that want it in the name: LOGIN SEP ADMIN (Dovecot: "
+     "\"*\")\n"
+     "  --accounts FILE       lines ADDRESS [LOGIN [PASSWORD-FILE]]\n"
+     "  --shared              public and other people's mailboxes too, under their names\n"
+     "  --sync                take away here what an earlier run brought and what is gone there now\n"
+     "  --force               also when that is more than half of it\n"
+     "All else as for import mbox.\n"},
+    {"export", NULL, adm_export, true, "export ACCOUNT [--mailbox M] --format maildir|mbox --to DIR [--json]",
+     "Write an account's mailboxes to an empty folder, with flags, keywords and dates; import reads them "
+     "back.\n"
+     "  --format maildir      Maildir++ as Dovecot keeps it, with subscriptions\n"
+     "  --format mbox         mboxrd, a file for each mailbox\n"
+     "  --mailbox M           only this one\n"},
 };
 enum { ROWS = sizeof table / sizeof *table };
 

@@ -195,6 +195,26 @@ static void give(struct mbox *m, struct span piece)
     m->gap = span_of(m->gap_bytes, end);
 }
 
+/* True: what is at the front of the window, an empty line or none, stands between this message and the next.
+ */
+static bool is_separator(struct mbox *m, struct span line)
+{
+    if (line.n != line_end(line) || !line.n)
+        return false;
+    struct span next = look(m, line.n);
+    return next.n == 0 || begins(next, true);
+}
+
+static struct span unquoted(const struct mbox *m, struct span line)
+{
+    size_t n = 0;
+    if (m->quoting != MBOX_QUOTED || m->inside)
+        return line;
+    while (n < line.n && line.p[n] == '>')
+        n++;
+    return n && span_starts(span_drop(line, n), SPAN("From ")) ? span_drop(line, 1) : line;
+}
+
 /* -- header -- */
 
 struct head {
@@ -380,9 +400,11 @@ static void read_head(struct mbox *m, struct head *h)
             line.n += line.n < m->n;
         }
         bool empty = !m->inside && line.n == line_end(line) && line.n;
-        if (empty && h->own_lines == 0 && look(m, line.n).n == 0 && m->end && !h->ours && m->gap.n == 0)
-            return; /* nothing but an empty line: no message at all */
-        give(m, line);
+        if (empty && !h->has_length && is_separator(m, line)) { /* a header that no empty line ends */
+            skip(m, line.n);
+            return;
+        }
+        give(m, unquoted(m, line));
         skip(m, line.n);
         if (empty)
             return;
@@ -410,16 +432,6 @@ static bool length_holds(struct mbox *m, uint64_t length)
     return end && (s.n == end || begins(span_drop(s, end), true));
 }
 
-static struct span unquoted(const struct mbox *m, struct span line)
-{
-    size_t n = 0;
-    if (m->quoting != MBOX_QUOTED || m->inside)
-        return line;
-    while (n < line.n && line.p[n] == '>')
-        n++;
-    return n && span_starts(span_drop(line, n), SPAN("From ")) ? span_drop(line, 1) : line;
-}
-
 static void read_length(struct mbox *m, uint64_t length)
 {
     while (length) {
@@ -439,16 +451,6 @@ static void read_length(struct mbox *m, uint64_t length)
     size_t end = span_starts(rest, SPAN("\r\n")) ? 2 : span_starts(rest, SPAN("\n")) ? 1 : 0;
     skip(m, end);
     m->inside = false;
-}
-
-/* True: what is at the front of the window, an empty line or none, stands between this message and the next.
- */
-static bool is_separator(struct mbox *m, struct span line)
-{
-    if (line.n != line_end(line) || !line.n)
-        return false;
-    struct span next = look(m, line.n);
-    return next.n == 0 || begins(next, true);
 }
 
 static void read_body(struct mbox *m)

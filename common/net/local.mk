@@ -2,7 +2,7 @@ noinst_LIBRARIES += common/libnet.a
 common_libnet_a_SOURCES = \
 	common/net/ticket.h common/net/ticket.c \
 	common/net/loop.h common/net/loop.c \
-	common/net/tls.h common/net/tls_int.h common/net/tls.c \
+	common/net/tls.h common/net/tls_int.h common/net/tls.c common/net/stream.h common/net/stream.c \
 	common/net/conn.h common/net/conn_int.h common/net/conn.c common/net/conn_io.c \
 	common/net/ipc.h common/net/ipc_int.h common/net/ipc.c common/net/ipc_server.c common/net/ipc_client.c \
 	common/net/daemon.h common/net/daemon_int.h common/net/daemon.c common/net/daemon_rights.c \

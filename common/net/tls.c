@@ -132,6 +132,19 @@ enum err_code tls_client_new(const char *ca_file, struct tls_ctx **out, struct e
     return ERR_OK;
 }
 
+enum err_code tls_client_new_verify(const char *ca_file, struct tls_ctx **out, struct err *why)
+{
+    char text[120];
+    enum err_code code = tls_client_new(ca_file, out, why);
+    if (code != ERR_OK || ca_file)
+        return code;
+    SSL_CTX_set_verify((*out)->ssl, SSL_VERIFY_PEER, NULL);
+    if (SSL_CTX_set_default_verify_paths((*out)->ssl) == 1)
+        return ERR_OK;
+    tls_ctx_free(out);
+    return err_set(why, ERR_BUG, NULL, "the system's certificates: %s", reason(text, sizeof text));
+}
+
 void tls_ctx_free(struct tls_ctx **ctx)
 {
     if (!*ctx)
@@ -167,6 +180,15 @@ void tls_session_free(struct tls_session **sp)
     explicit_bzero(&s->facts, sizeof s->facts);
     free(s);
     *sp = NULL;
+}
+
+bool tls_session_expect(struct tls_session *s, const char *host)
+{
+    X509_VERIFY_PARAM *p = SSL_get0_param(s->ssl);
+    if (X509_VERIFY_PARAM_set1_ip_asc(p, host) == 1) /* an address: no SNI (RFC 6066 3) */
+        return true;
+    ERR_clear_error();
+    return SSL_set1_host(s->ssl, host) == 1 && SSL_set_tlsext_host_name(s->ssl, host) == 1;
 }
 
 /* What an OpenSSL call that did not succeed means. */

@@ -13,6 +13,8 @@ CHECK_RESULT enum err_code tls_server_new(const char *cert_file, const char *key
                                           struct err *why);
 /* Client context for tests and relays; ca_file NULL: no verification (opportunistic). */
 CHECK_RESULT enum err_code tls_client_new(const char *ca_file, struct tls_ctx **out, struct err *why);
+/* A client context that verifies against ca_file, or the system's authorities when that is NULL. */
+CHECK_RESULT enum err_code tls_client_new_verify(const char *ca_file, struct tls_ctx **out, struct err *why);
 void tls_ctx_free(struct tls_ctx **ctx);
 
 /* Facts of an established session for logs, Received fields and SASL. Static storage or the session's. */

@@ -16,6 +16,9 @@ enum tls_io {
 
 /* A session of ctx's side (server or client) over fd, which stays the caller's. NULL: out of memory. */
 struct tls_session *tls_session_new(struct tls_ctx *ctx, int fd);
+/* Before the handshake of a client: the peer's certificate must bear this name or address. False: out of
+ * memory. */
+bool tls_session_expect(struct tls_session *s, const char *host) __attribute__((warn_unused_result));
 void tls_session_free(struct tls_session **s);
 enum tls_io tls_handshake(struct tls_session *s);
 /* Read up to n bytes; write up to n bytes. *out is set on TLS_IO_OK only. */

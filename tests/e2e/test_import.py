@@ -1,5 +1,6 @@
 """mailadm import and export: mbox, Maildir, a live Dovecot; killed in the middle and run again; there and back again."""
 import base64
+import datetime
 import glob
 import hashlib
 import imaplib
@@ -17,6 +18,7 @@ import pytest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, '..', 'lib'))
+import dovecot  # noqa: E402
 import province as prov  # noqa: E402
 
 CORPUS = os.environ.get('CORPUS', os.path.join(prov.TOP, '..', 'shared', 'corpus'))
@@ -255,3 +257,308 @@ def test_killed_and_run_again(province, tmp_path):
         box = messages(province, name, 'archive')
         assert sorted(m[3] for m in box) == sorted(normal(m) for m in many(number, name))
     assert run(province, 'import', 'mbox', str(tmp_path / '%u'), '--accounts', str(accounts))['imported'] == 0
+
+
+# -- IMAP --
+
+@pytest.fixture(scope='module')
+def there(province):
+    if not dovecot.PROGRAM:
+        pytest.skip('no dovecot')
+    d = dovecot.Dovecot()
+    yield d
+    d.close()
+
+
+def secret(path, text):
+    path.write_text(text + '\n')
+    return str(path)
+
+
+def fill(d, user, number):
+    """Mailboxes of all kinds; answers {name here: [(flags, date, bytes)]}."""
+    c = d.imap(user)
+    for name in ('INBOX.' + encoded('Công văn')[1:-1], 'INBOX.' + encoded('Công văn.Đến')[1:-1], 'INBOX.a b'):
+        assert c.create('"%s"' % name)[0] == 'OK', d.log()
+    c.subscribe('"INBOX.%s"' % encoded('Công văn.Đến')[1:-1])
+    rows = {'INBOX': ('INBOX', []), 'INBOX.Gesendet': ('Sent', []), 'INBOX.' + encoded('Công văn.Đến')[1:-1]: ('Công văn/Đến', []),
+            'INBOX.' + encoded('Công văn')[1:-1]: ('Công văn', []), 'INBOX.a b': ('a b', [])}
+    flags = ['', '\\Seen', '\\Seen \\Flagged $Work', '\\Answered NonJunk', '\\Deleted', '\\Draft $Work NonJunk']
+    for k, (there_, (here, kept)) in enumerate(rows.items()):
+        for i in range(number if here == 'INBOX' else 3):
+            data = normal(mail('%s %d' % (user, i), 'x%d\n' % i * (i * i % 500 + 1)))
+            date = '"%02d-Oct-2026 10:00:%02d +0700"' % (1 + i % 28, k)
+            assert c.append('"%s"' % there_, '(%s)' % flags[i % 6], date, data)[0] == 'OK'
+            kept.append((frozenset(flags[i % 6].split()), date[1:-1], data))
+    c.logout()
+    return {here: kept for here, kept in rows.values()}
+
+
+def instant(date):
+    return datetime.datetime.strptime(date, '%d-%b-%Y %H:%M:%S %z').timestamp()
+
+
+def check_same(p, who, expected):
+    """A Maildir keeps no zone: instants are compared."""
+    for box, kept in expected.items():
+        assert [(m[1], instant(m[2]), m[3]) for m in messages(p, who, box)] == [(k[0], instant(k[1]), k[2]) for k in kept], box
+
+
+def test_imap(province, there, tmp_path):
+    """Two people at once, by the administrator's authorisation; then what has changed since."""
+    kept = {user: fill(there, user, 60) for user in ('lan', 'minh')}
+    c = there.imap('lan')
+    assert c.setacl('"INBOX.%s"' % encoded('Công văn')[1:-1], 'minh', 'lrs')[0] == 'OK', there.log()
+    c.logout()
+    accounts = tmp_path / 'accounts'
+    accounts.write_text('%s lan\n%s minh\n' % (prov.address('lan'), prov.address('minh')))
+    password = secret(tmp_path / 'password', 'chu-nha')
+    words = ['import', 'imap', '--host', '127.0.0.1', '--port', str(there.port), '--insecure-loopback', '--accounts', str(accounts),
+             '--authzid-admin', there.admin, '--password-file', password]
+    total = 2 * (60 + 4 * 3)
+    dry = run(province, *words, '--dry-run')
+    assert dry['imported'] == total
+    got = run(province, *words)
+    assert (got['imported'], got['refused'], got['failed']) == (total, 0, 0)
+    for user in kept:
+        check_same(province, user, kept[user])
+    assert encoded('Công văn/Đến')[1:-1] in boxes(province, 'lan', lsub=True)
+    assert encoded('Công văn')[1:-1] not in boxes(province, 'lan', lsub=True)
+    assert 'Gesendet' not in boxes(province, 'lan')
+    rights = [r for r in report(got) if 'rights' in r]
+    assert [(r['account'], r['mailbox'], r['rights'].get('minh')) for r in rights] == [(prov.address('lan'), 'Công văn', 'lrs')]
+
+    c = there.imap('lan')
+    c.select('INBOX')
+    c.store('1', '+FLAGS', '(\\Seen Moi)')
+    c.store('2,5', '+FLAGS', '\\Deleted')
+    c.expunge()  # 2, 5 and what had the flag before
+    left = [60 - len([k for k in kept['lan']['INBOX'] if '\\Deleted' in k[0]]) - 1]
+    c.append('INBOX', '', '"25-Oct-2026 10:00:00 +0700"', normal(mail('late')))
+    c.delete('"INBOX.a b"')
+    c.logout()
+    again = run(province, *words, '--sync')
+    gone = 60 - left[0] + 3
+    assert (again['imported'], again['flags_changed'], again['removed'], again['refused']) == (1, 1, gone, 0)
+    inbox = messages(province, 'lan', 'INBOX')
+    assert len(inbox) == left[0] + 1
+    assert inbox[0][1] == {'\\Seen', 'Moi'} and inbox[-1][3] == normal(mail('late'))
+    assert messages(province, 'lan', 'a b') == []
+    again = run(province, *words, '--sync')
+    assert (again['imported'], again['flags_changed'], again['removed']) == (0, 0, 0)
+
+    # nearly all is gone there: that may be a mistake there
+    c = there.imap('minh')
+    c.select('INBOX')
+    c.store('1:*', '+FLAGS', '\\Deleted')
+    c.expunge()
+    c.logout()
+    again = run(province, *words, '--sync', status=75)
+    assert again['removed'] == 0 and '--force' in refused(again)[0][1]
+    assert len(messages(province, 'minh', 'INBOX')) == 60
+    assert run(province, *words, '--sync', '--force')['removed'] == 60
+
+
+def test_imap_uidvalidity(province, there, tmp_path):
+    password = secret(tmp_path / 'password', there.password)
+    words = ['import', 'imap', '--host', '127.0.0.1', '--port', str(there.port), '--insecure-loopback', '--account',
+             prov.address('phuong'), '--user', '%u', '--password-file', password]
+
+    def make():
+        c = there.imap('phuong')
+        c.create('INBOX.X')
+        c.append('INBOX.X', '', None, normal(mail('x')))
+        c.logout()
+
+    make()
+    assert run(province, *words)['imported'] == 1
+    c = there.imap('phuong')
+    c.delete('INBOX.X')
+    c.logout()
+    time.sleep(1.1)  # UIDVALIDITY is Dovecot's clock
+    make()
+    got = run(province, *words, '--sync', status=75)
+    assert (got['imported'], got['removed'], got['refused']) == (0, 0, 1)
+    assert 'UIDVALIDITY' in refused(got)[0][1]
+
+
+def test_imap_tls_and_passwords(province, there, tmp_path):
+    password = secret(tmp_path / 'password', there.password)
+    words = ['import', 'imap', '--account', prov.address('quy'), '--user', 'quy', '--password-file', password]
+    c = there.imap('quy')
+    c.append('INBOX', '', None, normal(mail('x')))
+    c.logout()
+    tls = ['--host', '127.0.0.1', '--port', str(there.tls_port)]
+    starttls = ['--host', '127.0.0.1', '--port', str(there.port), '--starttls']
+    for way in (tls, starttls):
+        got = run(province, *words, *way, status=75)
+        assert 'certificate' in refused(got)[0][1], refused(got)
+    trusted = ['--ca-file', there.path('cert')]
+    got = run(province, *words, *tls, *trusted)
+    assert got['imported'] == 1
+    got = run(province, *words, '--host', 'ip6-localhost', *tls[2:], *trusted, status=75)  # a name that it does not bear
+    assert 'certificate' in refused(got)[0][1] or 'ip6-localhost' in refused(got)[0][1]
+    got = run(province, *words, *starttls, '--no-verify')
+    assert (got['imported'], got['known']) == (0, 1)
+    wrong = secret(tmp_path / 'wrong', 'falsch')
+    master = secret(tmp_path / 'master', 'chu-nha')
+    got = run(province, *words[:-1], wrong, *tls, '--no-verify', '--authzid-admin', there.admin, status=75)
+    assert 'quy by quantri' in refused(got)[0][1]
+    got = run(province, *words[:-1], master, *tls, '--no-verify', '--authzid-admin', there.admin, '--master', '*')
+    assert (got['imported'], got['known']) == (0, 1)
+    r = province.adm(*words, '--host', '192.0.2.1', '--insecure-loopback', check=False)
+    assert r.returncode == 64 and 'TLS' in r.stderr
+
+
+# -- there and back again --
+
+ODD = [b'From x Tue Nov 24 03:00:00 2026\r\nSubject: begins like an mbox\r\n\r\nx\r\n',
+       b'From: a@example.net\r\nSubject: no end of the last line\r\n\r\nabc',
+       b'Status: my own\r\nX-Keywords: mine\r\nContent-Length: 3\r\nSubject: fields of an mbox\r\n\r\nbody\r\n',
+       b'Subject: From\r\n\r\nFrom a@b Tue Nov 24 03:00:00 2026\r\n>From x\r\n>>From y\r\n> From z\r\nFro\r\nFrom\r\n>\r\n\r\n\r\n',
+       b'\r\nno header\r\n', b'no header, no end', b'Subject: only a header\r\n\r\n', b'\r\n', b'\r\n\r\n',
+       b'X-Provmail-Message: 1 date=1 zone=0 flags=0 eol=1 lines=9\r\nSubject: a trap\r\n\r\nx\r\n',
+       b'Subject: long line\r\n\r\n' + b'x' * 300000 + b'\r\nFrom ' + b'y' * 300000 + b'\r\n>From \r\n',
+       b'Subject: folded\r\nX-UID:\r\n 5\r\nStatus:\r\n\tRO\r\n\r\nx\r\n']
+NAMES = ['INBOX', 'Archive', 'Công văn/Đến 2026', 'v1.0/a.mbox/b', 'v1.0/a.mbox', '100%/.hidden', 'a~b\\c']
+
+
+@pytest.fixture(scope='module')
+def full(province):
+    """The account of hai with everything that is hard to write to a file."""
+    c = province.imap('uoc')
+    for k, name in enumerate(NAMES):
+        box = encoded(name)
+        if '\\' in name:
+            box = box.replace('\\', '\\\\')
+        c.create(box)
+        if k % 2:
+            c.subscribe(box)
+        for i, data in enumerate(ODD if k < 3 else ODD[:2]):
+            flags = '(%s)' % ' '.join(f for n, f in enumerate(('\\Seen', '\\Flagged', '\\Answered', '\\Draft', '\\Deleted', 'Viec', '$Forwarded'))
+                                      if (i + k) >> n & 1)
+            assert c.append(box, flags, '"%02d-Oct-2026 10:00:00 %s"' % (i + 1, ('+0700', '-0330', '+0000')[i % 3]), data)[0] == 'OK'
+    c.logout()
+    return province
+
+
+def whole(p, who):
+    """{name: [(flags, date, bytes)]} of all mailboxes that are not empty, and the subscribed names."""
+    names = {n.replace('\\\\', '\\') for n in boxes(p, who)}
+    c = p.imap(who)
+    got = {}
+    for name in names:
+        assert c.select('"%s"' % name.replace('\\', '\\\\'), readonly=True)[0] == 'OK', name
+        rows = []
+        for part in c.uid('FETCH', '1:*', '(FLAGS INTERNALDATE BODY.PEEK[])')[1] or []:
+            if isinstance(part, tuple):
+                head = part[0].decode()
+                rows.append((frozenset(re.search(r'FLAGS \(([^)]*)\)', head).group(1).split()) - {'\\Recent'},
+                             re.search(r'INTERNALDATE "([^"]*)"', head).group(1), part[1]))
+        if rows:
+            got[name] = rows
+    c.logout()
+    return got
+
+
+@pytest.mark.parametrize('form, who', [('maildir', 'yen'), ('mbox', 'hbia')])
+def test_round_trip(full, form, who, tmp_path):
+    to = str(tmp_path / 'out')
+    wrote = run(full, 'export', prov.address('uoc'), '--format', form, '--to', to)
+    got = run(full, 'import', form, to, '--account', prov.address(who))
+    assert got['imported'] == wrote['messages'] and got['refused'] == 0
+    assert whole(full, who) == whole(full, 'uoc')
+    if form == 'maildir':
+        assert boxes(full, who, lsub=True) == boxes(full, 'uoc', lsub=True)
+    r = full.adm('export', prov.address('uoc'), '--format', form, '--to', to, check=False)
+    assert r.returncode == 73 and 'not empty' in r.stderr
+
+
+def test_dovecot_reads_an_export(full, there, tmp_path):
+    home = there.path('home/uoc')
+    run(full, 'export', prov.address('uoc'), '--format', 'maildir', '--to', home + '/Maildir')
+    owner = os.stat(there.path('home'))
+    for root, _, files in os.walk(home):
+        for name in ['.'] + files:
+            os.chown(os.path.join(root, name), owner.st_uid, owner.st_gid)
+    c = there.imap('uoc')
+    ours = whole(full, 'uoc')
+    for name in ('INBOX', 'Archive', 'Công văn/Đến 2026'):
+        box = 'INBOX' if name == 'INBOX' else 'INBOX.' + encoded(name.replace('/', '.'))[1:-1]
+        assert c.select('"%s"' % box, readonly=True)[0] == 'OK', there.log()
+        parts = [p for p in c.uid('FETCH', '1:*', '(FLAGS INTERNALDATE BODY.PEEK[])')[1] if isinstance(p, tuple)]
+        rows = ours[encoded(name)[1:-1]]
+        assert len(parts) == len(rows)
+        for part, row in zip(parts, rows):
+            head = part[0].decode()
+            assert frozenset(re.search(r'FLAGS \(([^)]*)\)', head).group(1).split()) - {'\\Recent'} == row[0]
+            assert instant(re.search(r'INTERNALDATE "([^"]*)"', head).group(1)) == instant(row[1])
+            if row[2].endswith(b'\r\n'):
+                assert part[1] == row[2]
+    c.logout()
+
+
+# -- what others have written --
+
+def corpus(*kinds):
+    for half in ('mime', 'copyleft/mime'):
+        for root, dirs, names in os.walk(os.path.join(CORPUS, half)):
+            dirs.sort()
+            for name in sorted(names):
+                if name.endswith(kinds):
+                    yield os.path.join(root, name)
+
+
+@needs_corpus
+def test_corpus_as_mbox_and_maildir(province, tmp_path):
+    """Each .eml twice: in an mbox, in a Maildir. What is stored is the same, byte for byte but for line ends."""
+    seen, mails = set(), []
+    for path in corpus('.eml'):
+        with open(path, 'rb') as f:
+            data = f.read()
+        if data and hashlib.sha256(data).digest() not in seen:
+            seen.add(hashlib.sha256(data).digest())
+            mails.append((path, data))
+    top = str(tmp_path / 'Maildir')
+    for i, (path, data) in enumerate(mails):
+        put(top, '%d.x:2,S' % (1000000000 + i), data, 1000000000 + i)
+    (tmp_path / 'all.mbox').write_bytes(mbox_of(re.sub(rb'\r\n|\r', b'\n', d) for _, d in mails))
+    nul = [p for p, d in mails if b'\0' in d]
+    got = run(province, 'import', 'maildir', top, '--account', prov.address('an'), status=65 if nul else 0)
+    assert (got['imported'], got['refused']) == (len(mails) - len(nul), len(nul)), refused(got)
+    box = messages(province, 'an', 'INBOX')
+    assert [m[3] for m in box] == [normal(d) for _, d in mails if b'\0' not in d]
+    got = run(province, 'import', 'mbox', str(tmp_path / 'all.mbox'), '--account', prov.address('an'), status=65 if nul else 0)
+    assert (got['imported'], got['refused']) == (len(mails) - len(nul), len(nul)), refused(got)
+
+    def plain(data):
+        """Without fields that an mbox keeps for itself, and without the end that it cannot tell."""
+        head, sep, body = normal(data).partition(b'\r\n\r\n')
+        return (head, body.rstrip(b'\r\n'))
+
+    exact = [normal(d) for _, d in mails if b'\0' not in d]
+    rows = messages(province, 'an', 'all')
+    own = re.compile(rb'(?im)^(status|x-status|x-keywords|x-uid|content-length|x-mozilla-\w+|x-imap\w*):')
+    differ = [i for i, row in enumerate(rows) if plain(row[3]) != plain(exact[i]) and not own.search(exact[i])]
+    assert not differ, [mails[i][0] for i in differ][:5]
+    print(len(mails), 'messages,', len(nul), 'refused for NUL')
+
+
+@needs_corpus
+def test_corpus_mbox_files(province, tmp_path):
+    """Files as they were found: each has at least one message, and all are taken."""
+    paths = [p for p in corpus('.mbox')] + sorted(glob.glob(os.path.join(CORPUS, 'imap', '*', '*.mbox')))
+    top = tmp_path / 'files'
+    top.mkdir()
+    count = 0
+    for i, path in enumerate(paths):
+        with open(path, 'rb') as f:
+            data = f.read()
+        if data.startswith(b'From '):
+            count += 1
+            (top / ('%03d.mbox' % i)).write_bytes(data)
+    got = run(province, 'import', 'mbox', str(top), '--account', prov.address('binh'))
+    assert got['imported'] >= count
+    listed = province.adm_json('mailbox', 'list', prov.address('binh'))
+    assert sum(b['messages'] for b in listed) == got['imported']
+    print(count, 'files,', got['imported'], 'messages')
