@@ -35,3 +35,17 @@ tests_unit_test_when_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_when_LDADD = common/libbase.a $(CMOCKA_LIBS)
 endif
 EXTRA_DIST += tests/e2e/test_backup.py
+
+check_PROGRAMS += tests/fuzz/fuzz_mbox
+tests_fuzz_fuzz_mbox_SOURCES = tests/fuzz/fuzz_mbox.c mailadm/mbox.c mailadm/mbox_write.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_mbox_LDADD = common/libmime.a common/libbase.a $(IDN2_LIBS) $(SODIUM_LIBS) $(FUZZ_LINK)
+FUZZ_TARGETS += mbox
+EXTRA_DIST += tests/fuzz/seeds/mbox doc/LEAVING.md
+
+if HAVE_CMOCKA
+check_PROGRAMS += tests/unit/test_mailadm_files
+TESTS += tests/unit/test_mailadm_files
+tests_unit_test_mailadm_files_SOURCES = tests/unit/test_mailadm_files.c mailadm/mbox.c mailadm/mbox_write.c mailadm/maildir.c
+tests_unit_test_mailadm_files_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_mailadm_files_LDADD = common/libmime.a common/libbase.a $(CMOCKA_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS)
+endif

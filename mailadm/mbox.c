@@ -16,8 +16,8 @@ struct mbox {
     mbox_read_fn *read;
     void *arg;
     enum mbox_quoting quoting;
-    uint64_t at; /* of buf[0] in the file */
-    size_t n;    /* bytes in buf */
+    uint64_t at;    /* in the file */
+    size_t from, n; /* of buf: what comes next */
     bool end, failed;
     bool inside;     /* the next piece goes on with a line */
     struct span gap; /* a line end that is owed: the last one of a message may have to stay away */
@@ -49,8 +49,17 @@ uint64_t mbox_offset(const struct mbox *m)
 
 /* -- the window -- */
 
+static struct span front(const struct mbox *m)
+{
+    return span_of(m->buf + m->from, m->n);
+}
+
 static void fill(struct mbox *m)
 {
+    if (m->from) {
+        memmove(m->buf, m->buf + m->from, m->n);
+        m->from = 0;
+    }
     while (m->n < WINDOW && !m->end && !m->failed) {
         long got = m->read(m->arg, m->at + m->n, m->buf + m->n, WINDOW - m->n);
         m->end = got == 0;
@@ -61,10 +70,10 @@ static void fill(struct mbox *m)
 
 static void skip(struct mbox *m, size_t n)
 {
-    m->inside = n ? m->buf[n - 1] != '\n' : m->inside;
+    m->inside = n ? m->buf[m->from + n - 1] != '\n' : m->inside;
     m->at += n;
+    m->from += n;
     m->n -= n;
-    memmove(m->buf, m->buf + n, m->n);
 }
 
 /* The rest of the window from n on holds a whole From_ line, if there is one in the file. */
@@ -72,7 +81,7 @@ static struct span look(struct mbox *m, size_t n)
 {
     if (m->n < n + FROM_LINE)
         fill(m);
-    return span_drop(span_of(m->buf, m->n), n);
+    return span_drop(front(m), n);
 }
 
 /* -- From_ lines -- */
@@ -362,56 +371,85 @@ static bool folds(struct span s)
 }
 
 /* The field at the front of the window, n bytes, when it fits; 0: too long to matter. */
-static size_t field_length(struct mbox *m)
+static size_t field_length(struct mbox *m, bool one_line)
 {
     size_t n = 0;
     for (;;) {
         if (m->n < n + FIELD_LIMIT)
             fill(m);
-        struct span rest = span_drop(span_of(m->buf, m->n), n);
+        struct span rest = span_drop(front(m), n);
         size_t line = span_find(rest, '\n');
         if (line == rest.n && !m->end)
             return 0;
         n += line < rest.n ? line + 1 : line;
         if (n > FIELD_LIMIT)
             return 0;
-        if (!folds(span_drop(span_of(m->buf, m->n), n)))
+        if (one_line || !folds(span_drop(front(m), n)))
             return n;
     }
+}
+
+/* The line at the front of the window, with its end; a piece of it when it is longer. */
+static struct span front_line(struct mbox *m)
+{
+    struct span s = look(m, 0);
+    size_t n = span_find(s, '\n');
+    return span_first(s, n < s.n ? n + 1 : n);
+}
+
+/* True: the field at the front was the file's own, and is passed. */
+static bool take_own(struct mbox *m, struct head *h, bool first)
+{
+    char field[FIELD_LIMIT];
+    struct span line = front_line(m);
+    bool own = h->own_lines > 0 || (first && span_starts(line, SPAN("X-Provmail-Message:")));
+    if (m->inside || (!own && !may_matter(line)))
+        return false;
+    size_t n = field_length(m, own);
+    if (n)
+        memcpy(field, front(m).p, n);
+    if (!n || !take_field(h, span_of(field, n), first))
+        return false;
+    skip(m, n);
+    return true;
 }
 
 /* Up to and with the empty line. */
 static void read_head(struct mbox *m, struct head *h)
 {
-    char field[FIELD_LIMIT];
-    for (bool first = true;; first = false) {
-        struct span s = look(m, 0);
-        size_t n = span_find(s, '\n'), whole;
-        if (!s.n || (!m->inside && begins(s, false)))
+    bool first = true, empty = false;
+    while (!empty) {
+        if (!look(m, 0).n || (!m->inside && begins(look(m, 0), false)))
             return;
-        struct span line = span_first(s, n < s.n ? n + 1 : n);
-        if (!m->inside && may_matter(line) && (whole = field_length(m)) != 0) {
-            memcpy(field, m->buf, whole);
-            if (take_field(h, span_of(field, whole), first)) {
-                skip(m, whole);
-                continue;
-            }
-            line = span_first(span_of(m->buf, m->n), span_find(span_of(m->buf, m->n), '\n'));
-            line.n += line.n < m->n;
-        }
-        bool empty = !m->inside && line.n == line_end(line) && line.n;
+        bool passed = take_own(m, h, first);
+        first = false;
+        if (passed)
+            continue;
+        struct span line = front_line(m);
+        empty = !m->inside && line.n == line_end(line);
         if (empty && !h->has_length && is_separator(m, line)) { /* a header that no empty line ends */
             skip(m, line.n);
             return;
         }
-        give(m, unquoted(m, line));
+        give(m, unquoted(m, span_first(front(m), line.n)));
         skip(m, line.n);
-        if (empty)
-            return;
     }
 }
 
 /* -- body -- */
+
+/* n bytes at that offset, fewer at the file's end only. */
+static size_t read_at(struct mbox *m, uint64_t at, char *out, size_t n)
+{
+    size_t got = 0;
+    while (got < n) {
+        long some = m->read(m->arg, at + got, out + got, n - got);
+        if (some <= 0)
+            break;
+        got += (size_t)some;
+    }
+    return got;
+}
 
 /* Is there a message's end where the length says? */
 static bool length_holds(struct mbox *m, uint64_t length)
@@ -419,13 +457,9 @@ static bool length_holds(struct mbox *m, uint64_t length)
     char text[FROM_LINE + 2];
     if (length > (uint64_t)1 << 40)
         return false;
-    long got = m->read(m->arg, m->at + length, text, sizeof text);
-    if (got == 0 && length) { /* the end itself, or beyond it? */
-        return m->read(m->arg, m->at + length - 1, text, 1) == 1;
-    }
-    if (got <= 0)
-        return got == 0;
-    struct span s = span_of(text, (size_t)got);
+    struct span s = span_of(text, read_at(m, m->at + length, text, sizeof text));
+    if (!s.n) /* the end itself, or beyond it? */
+        return !length || read_at(m, m->at + length - 1, text, 1) == 1;
     if (begins(s, true))
         return true;
     size_t end = span_starts(s, SPAN("\r\n")) ? 2 : span_starts(s, SPAN("\n")) ? 1 : 0;
@@ -469,7 +503,7 @@ static void read_body(struct mbox *m)
             skip(m, line.n);
             return;
         }
-        struct span text = unquoted(m, span_of(m->buf, line.n));
+        struct span text = unquoted(m, span_first(front(m), line.n));
         give(m, text);
         skip(m, line.n);
     }
@@ -489,7 +523,7 @@ enum err_code mbox_next(struct mbox *m, mbox_bytes_fn *put_bytes, void *arg, str
 {
     struct head h = {.out = out, .ends_lf = true};
     *out = (struct mbox_message){.at = m->at};
-    while (look(m, 0).n && (m->buf[0] == '\n' || m->buf[0] == '\r'))
+    while (look(m, 0).n && (m->buf[m->from] == '\n' || m->buf[m->from] == '\r'))
         skip(m, 1);
     m->inside = false;
     out->at = m->at;

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -562,3 +563,57 @@ def test_corpus_mbox_files(province, tmp_path):
     listed = province.adm_json('mailbox', 'list', prov.address('binh'))
     assert sum(b['messages'] for b in listed) == got['imported']
     print(count, 'files,', got['imported'], 'messages')
+
+
+# -- servers that are not what they should be --
+
+HOSTILE = {
+    'says nothing more': [b'* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] x\r\n', None],
+    'BYE': [b'* BYE go away\r\n'],
+    'a line without an end': [b'* OK ' + b'x' * 3000000],
+    'a literal without an end': [b'* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] x\r\n', b'TAG OK x\r\n', b'TAG OK x\r\n',
+                                 b'* LIST () "/" {99999999999999999999}\r\nTAG OK x\r\n'],
+    'lists in lists': [b'* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] x\r\n', b'TAG OK x\r\n', b'TAG OK x\r\n',
+                       b'* LIST ' + b'(' * 100000 + b'\r\nTAG OK x\r\n', None],
+    'numbers beyond all numbers': [
+        b'* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] x\r\n', b'TAG OK x\r\n', b'TAG OK x\r\n',
+        b'* LIST () "/" A\r\n* LIST () NIL "&bad"\r\n* LIST () "/" ""\r\n* LIST (\\Sent) "/" {3}\r\nS/T\r\nTAG OK x\r\n',
+        b'* LSUB () "/" A\r\nTAG OK x\r\n', b'* STATUS A (MESSAGES 99999999999)\r\nTAG OK x\r\n', b'TAG NO x\r\n', b'TAG BAD x\r\n',
+        b'* 99999999999 EXISTS\r\n* 3 EXISTS\r\n* OK [UIDVALIDITY 7] x\r\nTAG OK x\r\n',
+        b'* 1 FETCH (UID 1 FLAGS (\\Seen "x) INTERNALDATE "never")\r\n* 1 FETCH (UID 5 FLAGS (\\Seen $A) INTERNALDATE "32-Foo-1 x" X ((a) {2}\r\nab))\r\n'
+        b'* 2 FETCH (UID 99999999999 FLAGS ())\r\n* 3 FETCH FLAGS\r\n* FETCH\r\n* 4 FETCH (UID 6)\r\nTAG OK x\r\n',
+        b'* 1 FETCH (UID 77 BODY[] {5}\r\nhello)\r\n* 1 FETCH (BODY[] NIL UID 5)\r\n* 1 FETCH (BODY[] {4}\r\na\nb\n UID 5)\r\n'
+        b'* 1 FETCH (UID 5 BODY[] "again")\r\nTAG OK x\r\n', None]}
+
+
+def serve(steps):
+    """A server that answers each line by the next step; None: it closes."""
+    listener = socket.create_server(('127.0.0.1', 0))
+
+    def run_it():
+        c, _ = listener.accept()
+        c.settimeout(20)
+        with c, c.makefile('rb') as lines:
+            try:
+                c.sendall(steps[0])
+                for step in steps[1:]:
+                    tag = lines.readline().split(b' ')[0]
+                    if step is None or not tag:
+                        return
+                    c.sendall(step.replace(b'TAG', tag))
+            except OSError:
+                pass
+        listener.close()
+
+    threading.Thread(target=run_it, daemon=True).start()
+    return listener.getsockname()[1]
+
+
+@pytest.mark.parametrize('case', HOSTILE)
+def test_hostile_server(province, tmp_path, case):
+    port = serve(HOSTILE[case])
+    got = run(province, 'import', 'imap', '--host', '127.0.0.1', '--port', str(port), '--insecure-loopback', '--account',
+              prov.address('khanh'), '--password-file', secret(tmp_path / 'password', 'x'), status=75)
+    assert got['failed'] == 1 and not any('signal' in why for _, why in refused(got)), refused(got)
+    if case.startswith('numbers'):
+        assert (got['imported'], [m[3] for m in messages(province, 'khanh', 'A')]) == (1, [b'a\r\nb\r\n']), refused(got)
