@@ -23,7 +23,7 @@ void put_capabilities(struct imap *s)
 {
     put(s, "IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN SPECIAL-USE "
            "CREATE-SPECIAL-USE LIST-EXTENDED LIST-STATUS STATUS=SIZE ESEARCH SEARCHRES WITHIN CONDSTORE "
-           "OBJECTID SAVEDATE PREVIEW");
+           "OBJECTID SAVEDATE PREVIEW QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE");
     putf(s, " APPENDLIMIT=%llu", (unsigned long long)s->conf->imap_append_limit);
     if (s->phase != PH_NONAUTH)
         return;

@@ -31,7 +31,7 @@ struct list {
     /* progress of STATUS lines */
     size_t at;
     bool counted;
-    size_t recent;
+    struct status_sums sums;
 };
 
 /* -- arguments -- */
@@ -366,13 +366,12 @@ static void lsub_lines(struct imap *s, struct list *x)
 
 /* -- STATUS lines behind them -- */
 
-static void on_recent(void *session, enum err_code code, const struct store_row *rows, size_t count,
-                      bool more)
+static void on_rows(void *session, enum err_code code, const struct store_row *rows, size_t count, bool more)
 {
     struct imap *s = session;
     struct list *x = s->cmd.args;
-    (void)rows;
-    x->recent += code == ERR_OK ? count : 0;
+    if (code == ERR_OK)
+        status_count(&x->boxes[x->at].m, rows, count, &x->sums);
     if (!more || code != ERR_OK)
         imap_answered(s, code);
 }
@@ -385,16 +384,16 @@ static enum run status_lines(struct imap *s, struct list *x)
             continue;
         if (said++ == SLICE)
             return RUN_AGAIN;
-        if (!x->counted && status_counts(&b->m, x->items)) {
+        uint32_t from = x->counted ? 0 : status_counts(&b->m, x->items);
+        if (from) {
             x->counted = true;
-            x->recent = 0;
             imap_clear(s);
-            store_rows(s->account, b->m.id, b->m.recent_from ? b->m.recent_from : 1, 0, imap_ask(s),
-                       on_recent);
+            store_rows(s->account, b->m.id, from, 0, imap_ask(s), on_rows);
             return RUN_WAIT;
         }
-        status_put(s, &b->m, b->m.name, x->items, x->counted ? x->recent : 0);
+        status_put(s, &b->m, b->m.name, x->items, &x->sums);
         x->counted = false;
+        x->sums = (struct status_sums){0, 0};
     }
     return imap_done_ok(s, NULL);
 }

@@ -1,15 +1,21 @@
-/* STATUS. All items stand in the mailbox's record but RECENT: its messages are counted from the mark on.
- * The mark itself is not moved (RFC 3501 6.3.10). */
+/* STATUS. All items stand in the mailbox's record but RECENT, whose messages are counted from the mark on,
+ * and DELETED-STORAGE (RFC 9208). The mark itself is not moved (RFC 3501 6.3.10). */
 #include "imapd/status.h"
 
 static const struct {
     const char *name;
     unsigned bit;
-} items_table[] = {{"MESSAGES", ST_MESSAGES},   {"RECENT", ST_RECENT},
-                   {"UIDNEXT", ST_UIDNEXT},     {"UIDVALIDITY", ST_UIDVALIDITY},
-                   {"UNSEEN", ST_UNSEEN},       {"HIGHESTMODSEQ", ST_HIGHESTMODSEQ},
-                   {"SIZE", ST_SIZE},           {"DELETED", ST_DELETED},
-                   {"MAILBOXID", ST_MAILBOXID}, {"APPENDLIMIT", ST_APPENDLIMIT}};
+} items_table[] = {{"MESSAGES", ST_MESSAGES},
+                   {"RECENT", ST_RECENT},
+                   {"UIDNEXT", ST_UIDNEXT},
+                   {"UIDVALIDITY", ST_UIDVALIDITY},
+                   {"UNSEEN", ST_UNSEEN},
+                   {"HIGHESTMODSEQ", ST_HIGHESTMODSEQ},
+                   {"SIZE", ST_SIZE},
+                   {"DELETED", ST_DELETED},
+                   {"DELETED-STORAGE", ST_DELETED_STORAGE},
+                   {"MAILBOXID", ST_MAILBOXID},
+                   {"APPENDLIMIT", ST_APPENDLIMIT}};
 enum { ITEMS = sizeof items_table / sizeof *items_table };
 
 bool status_items(struct cursor *c, unsigned *out)
@@ -33,13 +39,13 @@ bool status_items(struct cursor *c, unsigned *out)
 }
 
 static unsigned long long value_of(const struct imap *s, const struct store_mailbox *box, unsigned bit,
-                                   size_t recent)
+                                   const struct status_sums *sums)
 {
     switch (bit) {
     case ST_MESSAGES:
         return box->messages;
     case ST_RECENT:
-        return recent;
+        return sums->recent;
     case ST_UIDNEXT:
         return box->uidnext;
     case ST_UIDVALIDITY:
@@ -52,6 +58,8 @@ static unsigned long long value_of(const struct imap *s, const struct store_mail
         return box->bytes;
     case ST_DELETED:
         return box->deleted;
+    case ST_DELETED_STORAGE:
+        return sums->deleted_bytes;
     case ST_APPENDLIMIT:
         return s->conf->imap_append_limit;
     default:
@@ -60,7 +68,7 @@ static unsigned long long value_of(const struct imap *s, const struct store_mail
 }
 
 void status_put(struct imap *s, const struct store_mailbox *box, struct span name, unsigned items,
-                size_t recent)
+                const struct status_sums *sums)
 {
     const char *gap = "";
     put(s, "* STATUS ");
@@ -71,26 +79,39 @@ void status_put(struct imap *s, const struct store_mailbox *box, struct span nam
         if (!(items & bit))
             continue;
         putf(s, bit == ST_MAILBOXID ? "%s%s (M%llu)" : "%s%s %llu", gap, items_table[i].name,
-             value_of(s, box, bit, recent));
+             value_of(s, box, bit, sums));
         gap = " ";
     }
     put(s, ")\r\n");
 }
 
-bool status_counts(const struct store_mailbox *box, unsigned items)
+uint32_t status_counts(const struct store_mailbox *box, unsigned items)
 {
-    return items & ST_RECENT && box->messages && box->recent_from < box->uidnext;
+    if (items & ST_DELETED_STORAGE && box->deleted)
+        return 1;
+    if (items & ST_RECENT && box->messages && box->recent_from < box->uidnext)
+        return box->recent_from ? box->recent_from : 1;
+    return 0;
+}
+
+void status_count(const struct store_mailbox *box, const struct store_row *rows, size_t count,
+                  struct status_sums *sums)
+{
+    for (size_t i = 0; i < count; i++) {
+        sums->recent += rows[i].uid >= box->recent_from;
+        sums->deleted_bytes += rows[i].flags & STORE_DELETED ? rows[i].size : 0;
+    }
 }
 
 /* -- the command -- */
 
-enum { SS_START, SS_BOX, SS_RECENT };
+enum { SS_START, SS_BOX, SS_ROWS };
 
 struct status {
     struct span name;
     unsigned items;
     struct store_mailbox box; /* numbers only */
-    size_t recent;
+    struct status_sums sums;
 };
 
 bool parse_status(struct imap *s, struct cursor *c)
@@ -112,13 +133,12 @@ static void on_box(void *session, enum err_code code, const struct store_mailbox
     imap_answered(s, code == ERR_OK && box->no_select ? ERR_MISSING : code);
 }
 
-static void on_recent(void *session, enum err_code code, const struct store_row *rows, size_t count,
-                      bool more)
+static void on_rows(void *session, enum err_code code, const struct store_row *rows, size_t count, bool more)
 {
     struct imap *s = session;
     struct status *x = s->cmd.args;
-    (void)rows;
-    x->recent += code == ERR_OK ? count : 0;
+    if (code == ERR_OK)
+        status_count(&x->box, rows, count, &x->sums);
     if (!more || code != ERR_OK)
         imap_answered(s, code);
 }
@@ -133,12 +153,12 @@ enum run run_status(struct imap *s)
     }
     if (s->cmd.code != ERR_OK)
         return imap_done_err(s, s->cmd.code);
-    if (s->cmd.stage == SS_BOX && status_counts(&x->box, x->items)) {
-        s->cmd.stage = SS_RECENT;
-        store_rows(s->account, x->box.id, x->box.recent_from ? x->box.recent_from : 1, 0, imap_ask(s),
-                   on_recent);
+    uint32_t from = s->cmd.stage == SS_BOX ? status_counts(&x->box, x->items) : 0;
+    if (from) {
+        s->cmd.stage = SS_ROWS;
+        store_rows(s->account, x->box.id, from, 0, imap_ask(s), on_rows);
         return RUN_WAIT;
     }
-    status_put(s, &x->box, x->name, x->items, x->recent);
+    status_put(s, &x->box, x->name, x->items, &x->sums);
     return imap_done_ok(s, NULL);
 }

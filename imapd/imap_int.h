@@ -221,6 +221,9 @@ COMMAND_P(store)
 COMMAND_P(copy)
 COMMAND_P(move)
 COMMAND(idle)
+COMMAND_P(getquota)
+bool parse_getquotaroot(struct imap *s, struct cursor *c);
+COMMAND_P(setquota)
 #undef COMMAND
 #undef COMMAND_P
 

@@ -14,14 +14,22 @@ enum {
     ST_SIZE = 64,
     ST_DELETED = 128,
     ST_MAILBOXID = 256,
-    ST_APPENDLIMIT = 512
+    ST_APPENDLIMIT = 512,
+    ST_DELETED_STORAGE = 1024 /* RFC 9208 4.1.4 */
+};
+/* What stands in the rows, not in the record. */
+struct status_sums {
+    size_t recent;
+    uint64_t deleted_bytes;
 };
 /* "(MESSAGES UNSEEN)" */
 bool status_items(struct cursor *c, unsigned *out) MUST;
-/* "* STATUS name (...)" of box; recent is asked for separately. */
+/* "* STATUS name (...)" of box. */
 void status_put(struct imap *s, const struct store_mailbox *box, struct span name, unsigned items,
-                size_t recent);
-/* Whether the number of recent messages has to be counted by store_rows from box->recent_from. */
-bool status_counts(const struct store_mailbox *box, unsigned items);
+                const struct status_sums *sums);
+/* The UID from which rows have to be looked through for the sums; 0: none need to be. */
+uint32_t status_counts(const struct store_mailbox *box, unsigned items);
+void status_count(const struct store_mailbox *box, const struct store_row *rows, size_t count,
+                  struct status_sums *sums);
 
 #endif

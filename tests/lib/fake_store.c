@@ -660,6 +660,25 @@ static void run_rows(struct call *c, void *session)
     free(v);
 }
 
+/* Everybody has 1 MiB and is in a unit of 100 messages, below one without a limit. */
+static void run_quota(struct call *c, void *session)
+{
+    static const struct store_quota v[] = {{.bytes = 1025, .messages = 3, .limit_bytes = 1 << 20},
+                                           {.code = {"snv", 3}, .messages = 4, .limit_messages = 100},
+                                           {.code = {"top", 3}}};
+    store_quota_cb *cb = (store_quota_cb *)c->cb;
+    if (fails())
+        cb(session, ERR_RETRY, NULL, 0);
+    else
+        cb(session, ERR_OK, v, 3);
+}
+
+void store_quota(struct store_account *a, struct ticket *t, store_quota_cb *cb)
+{
+    struct call *c = call(a, t, run_quota);
+    c->cb = (void (*)(void))cb;
+}
+
 void store_rows(struct store_account *a, uint64_t mailbox, uint32_t first, uint32_t last, struct ticket *t,
                 store_rows_cb *cb)
 {
