@@ -7,6 +7,8 @@
 #include "common/base/err.h"
 #include "common/base/ids.h"
 
+/* quota_bytes of a grant to which no limit applies, whatever the store has been told. */
+#define GRANT_UNBOUND UINT64_MAX
 enum { GRANT_GROUPS = 200, GRANT_LIMIT = 8192 };
 
 struct grant {
@@ -16,7 +18,7 @@ struct grant {
     char protocol[16];             /* "imap", "smtp", "web" */
     char peer[64];                 /* client address */
     char address[256];             /* primary address, for logs */
-    uint64_t quota_bytes;          /* storage limit of the account; 0: none */
+    uint64_t quota_bytes;          /* storage limit of the account; 0: none; or GRANT_UNBOUND */
     uint16_t group_count;          /* groups that the account is in, for ACLs */
     struct uuid groups[GRANT_GROUPS];
 };

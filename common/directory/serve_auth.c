@@ -178,7 +178,7 @@ bool server_grant(struct server *s, const struct people_entry *e, const char *pr
     snprintf(g->protocol, sizeof g->protocol, "%s", protocol);
     snprintf(g->peer, sizeof g->peer, "%s", peer);
     snprintf(g->address, sizeof g->address, "%.*s", SPAN_ARG(span_first(e->address, sizeof g->address - 1)));
-    g->quota_bytes = over_quota ? 0 : e->quota_bytes ? e->quota_bytes : c->quota_default;
+    g->quota_bytes = over_quota ? GRANT_UNBOUND : e->quota_bytes ? e->quota_bytes : c->quota_default;
     g->group_count = (uint16_t)people_groups(s->view->people, e, group, GRANT_GROUPS);
     for (size_t i = 0; i < g->group_count; i++)
         g->groups[i] = group[i]->id;

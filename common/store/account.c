@@ -93,7 +93,8 @@ static enum err_code touch(struct tx *t, struct job *j)
         return code;
     if (j->body.n == 0) { /* else no person, see serve_session.c */
         r.last_login_us = clock_wall_us();
-        r.quota_bytes = j->quota_bytes;
+        if (j->quota_bytes != GRANT_UNBOUND)
+            r.quota_bytes = j->quota_bytes;
     }
     return account_put(t, &j->account, &r);
 }

@@ -3,6 +3,7 @@
 #define PROV_STORE_ENGINE_INT_H
 
 #include "common/base/clock.h"
+#include "common/base/grant.h"
 #include "common/base/log.h"
 #include "common/store/engine.h"
 #include "common/store/rec.h"
@@ -331,6 +332,11 @@ enum err_code quota_take(struct tx *t, const struct uuid *id, const struct quota
 /* Add and subtract whatever the limits say. */
 enum err_code quota_move(struct tx *t, const struct uuid *id, int64_t bytes, int64_t messages) CHECK_RESULT;
 bool quota_room(uint64_t use, uint64_t by, uint64_t limit, enum quota_how how, unsigned grace);
+/* How a session adds: its grant may lift the limits (an import over quota). */
+static inline enum quota_how quota_how_of(const struct job *j)
+{
+    return j->quota_bytes == GRANT_UNBOUND ? QUOTA_ANYWAY : QUOTA_OWN;
+}
 /* After new limits: a notice is due again only once its use has passed the threshold of them. */
 void quota_limits_changed(struct tx *t, const struct uuid *id, struct rec_quota *q);
 bool quota_is_full(const struct rec_quota *q);

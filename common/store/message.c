@@ -115,7 +115,7 @@ static enum err_code append_into(struct tx *t, struct job *j, struct append *a, 
                             .internal_s = a->w.internal_s,
                             .zone_min = (int16_t)a->w.zone_min,
                             .size = (uint32_t)a->content.head.size};
-    const struct quota_wish wish = {QUOTA_OWN, row.size, 1, j->quota_bytes, 0};
+    const struct quota_wish wish = {quota_how_of(j), row.size, 1, j->quota_bytes, 0};
     enum err_code code = quota_take(t, &j->account, &wish);
     if (code == ERR_OK)
         code = keywords_get(t, b, k);

@@ -187,7 +187,7 @@ static bool copy_parse(struct tx *t, struct job *j, struct copying *c, enum err_
 /* Whether all that is to be copied fits, before the first slice. */
 static enum err_code copy_fits(struct tx *t, struct job *j, const struct copying *c)
 {
-    struct quota_wish w = {.how = QUOTA_OWN, .told_bytes = j->quota_bytes};
+    struct quota_wish w = {.how = quota_how_of(j), .told_bytes = j->quota_bytes};
     if (c->move)
         return ERR_OK;
     for (size_t i = 0; i < c->uids.n / 4; i++) {

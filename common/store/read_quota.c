@@ -25,9 +25,10 @@ static enum err_code put_root(struct tx *t, const struct unit_use *u, struct buf
 
 static bool put_account_root(struct query *q, const struct rec_quota *r, struct buf *out)
 {
+    const uint64_t told = q->quota_bytes == GRANT_UNBOUND ? 0 : q->quota_bytes;
     const struct wire_root w = {.id = q->account,
                                 .parent = r->unit,
-                                .limit_bytes = r->flags & QUOTA_TOLD ? r->limit_bytes : q->quota_bytes,
+                                .limit_bytes = r->flags & QUOTA_TOLD ? r->limit_bytes : told,
                                 .limit_messages = r->limit_messages,
                                 .bytes = r->bytes,
                                 .messages = r->messages,

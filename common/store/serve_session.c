@@ -107,7 +107,8 @@ static bool is_person(const struct grant *g)
 /* Nobody waits for it: last login and quota, for listings. */
 static void note_login(struct server *s, const struct grant *g, const struct account_state *a)
 {
-    if (clock_wall_us() - a->last_login_us < login_noted_us && a->quota_bytes == g->quota_bytes)
+    if (clock_wall_us() - a->last_login_us < login_noted_us &&
+        (a->quota_bytes == g->quota_bytes || g->quota_bytes == GRANT_UNBOUND))
         return;
     struct job *j = job_new(WIRE_TOUCH);
     j->account = g->account;
