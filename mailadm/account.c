@@ -72,7 +72,9 @@ struct row {
 
 static void print_row(struct ask *k, const struct row *r)
 {
-    char id[UUID_TEXT], login[ADM_TIME];
+    char id[UUID_TEXT], login[ADM_TIME], limit[24] = "-";
+    if (r->i.quota_bytes)
+        snprintf(limit, sizeof limit, "%" PRIu64, r->i.quota_bytes);
     uuid_format(&r->i.id, id);
     adm_time(r->i.last_login_us, login);
     if (k->adm->json) {
@@ -83,12 +85,12 @@ static void print_row(struct ask *k, const struct row *r)
         fputs(", \"state\": ", stdout);
         adm_json_span(r->state);
         printf(", \"mailboxes\": %u, \"messages\": %" PRIu64 ", \"bytes\": %" PRIu64
-               ", \"last_login\": \"%s\"}",
-               r->i.mailboxes, r->i.messages, r->i.bytes, login);
+               ", \"limit_bytes\": %" PRIu64 ", \"limit_messages\": %" PRIu64 ", \"last_login\": \"%s\"}",
+               r->i.mailboxes, r->i.messages, r->i.bytes, r->i.quota_bytes, r->i.quota_messages, login);
     } else {
         int n = adm_text(r->address.n ? r->address : span_str(id));
-        printf("%*s %8" PRIu64 " %12" PRIu64 " %-8.*s %-19.19s ", n < 36 ? 36 - n : 0, "", r->i.messages,
-               r->i.bytes, SPAN_ARG(r->state), *login ? login : "-");
+        printf("%*s %8" PRIu64 " %12" PRIu64 " %12s %-8.*s %-19.19s ", n < 36 ? 36 - n : 0, "", r->i.messages,
+               r->i.bytes, limit, SPAN_ARG(r->state), *login ? login : "-");
         adm_text(r->name);
         putchar('\n');
     }
@@ -127,8 +129,8 @@ int adm_account_list(const struct adm *a, int argc, char **argv)
         if (a->json)
             putchar('[');
         else
-            printf("%-36s %8s %12s %-8s %-19s %s\n", "address", "messages", "bytes", "state", "last login",
-                   "name");
+            printf("%-36s %8s %12s %12s %-8s %-19s %s\n", "address", "messages", "bytes", "limit", "state",
+                   "last login", "name");
         directory_admin_accounts(k.directory, filter, k.ticket, on_entries);
         status = ask_status(ask_wait(&k, ASK_PATIENCE_MS), "account list");
         for (size_t i = 0; status == EX_OK && !filter.n && i < f.n; i++)
@@ -181,9 +183,11 @@ static void show_figures(struct ask *k, const struct store_account_info *i)
     adm_time(i->last_login_us, login);
     adm_time(i->last_delivery_us, delivery);
     if (buf_addf(&b,
-                 "mailboxes=%u\nmessages=%" PRIu64 "\nbytes=%" PRIu64
+                 "mailboxes=%u\nmessages=%" PRIu64 "\nbytes=%" PRIu64 "\nlimit_bytes=%" PRIu64
+                 "\nlimit_messages=%" PRIu64 "\nquota_warned=%s"
                  "\ncreated=%s\nlast_login=%s\nlast_delivery=%s\n",
-                 i->mailboxes, i->messages, i->bytes, created, login, delivery))
+                 i->mailboxes, i->messages, i->bytes, i->quota_bytes, i->quota_messages,
+                 i->warned ? "yes" : "no", created, login, delivery))
         adm_pairs(k, buf_span(&b));
     buf_free(&b);
 }

@@ -31,6 +31,8 @@ int adm_store_upgrade(const struct adm *a, int argc, char **argv);
 int adm_trace(const struct adm *a, int argc, char **argv);
 int adm_mailbox_list(const struct adm *a, int argc, char **argv);
 int adm_account_list(const struct adm *a, int argc, char **argv);
+int adm_quota_list(const struct adm *a, int argc, char **argv);
+int adm_quota_show(const struct adm *a, int argc, char **argv);
 int adm_account_show(const struct adm *a, int argc, char **argv);
 int adm_directory_status(const struct adm *a, int argc, char **argv);
 int adm_directory_sync(const struct adm *a, int argc, char **argv);

@@ -28,6 +28,11 @@ static const struct subcommand table[] = {
      "List accounts with their figures; FILTER: those whose address or name holds it.\n"},
     {"account", "show", adm_account_show, true, "account show ADDRESS [--json]",
      "Say all that is known of an account.\n"},
+    {"quota", "list", adm_quota_list, true, "quota list [--over] [UNIT] [--json]",
+     "List limits and use of units and accounts; UNIT (code, name or id): only of it and what is below it.\n"
+     "  --over  only what is full\n"},
+    {"quota", "show", adm_quota_show, true, "quota show ACCOUNT|UNIT [--json]",
+     "Show limits and use of an account, with the units above it, or of a unit.\n"},
     {"mailbox", "list", adm_mailbox_list, true, "mailbox list ACCOUNT [--json]",
      "List the mailboxes of an account (an address or an id).\n"},
     {"restore", NULL, adm_restore, true,
