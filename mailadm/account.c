@@ -117,8 +117,9 @@ int adm_account_list(const struct adm *a, int argc, char **argv)
 {
     struct ask k;
     struct figures f = {NULL, NULL, 0};
-    if (argc > 2) {
-        fputs("usage: mailadm account list [FILTER] [--json]\n", stderr);
+    if (argc > 2 || (argc == 2 && argv[1][0] == '-')) {
+        fprintf(stderr, "mailadm: account list takes no %s\nusage: mailadm account list [FILTER] [--json]\n",
+                argv[argc - 1]);
         return EX_USAGE;
     }
     struct span filter = argc == 2 ? span_str(argv[1]) : SPAN("");

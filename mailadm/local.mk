@@ -14,11 +14,24 @@ mailadm_mailadm_SOURCES += \
 mailadm_mailadm_LDADD = common/libdirectory.a common/libstore.a common/libmime.a common/libnet.a common/libbase.a \
 	$(STORE_LIBS) $(NET_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS)
 dist_man_MANS += doc/mailadm.8
-EXTRA_DIST += conf/systemd/provmail-stored.service.in conf/systemd/provmail-directoryd.service.in \
-	conf/systemd/provmail-imapd.service.in conf/systemd/provmail-smtpd.service.in
+# systemd's units, with the folders of this build.
+UNITS = conf/systemd/provmail-stored.service conf/systemd/provmail-directoryd.service \
+	conf/systemd/provmail-imapd.service conf/systemd/provmail-smtpd.service
+systemunitdir = $(prefix)/lib/systemd/system
+nodist_systemunit_DATA = $(UNITS)
+CLEANFILES += $(UNITS)
+EXTRA_DIST += $(UNITS:=.in)
+$(UNITS): Makefile
+	$(AM_V_GEN)mkdir -p conf/systemd && sed -e 's|@sbindir[@]|$(sbindir)|' -e 's|@sysconfdir[@]|$(sysconfdir)|' \
+		$(srcdir)/$@.in >$@.new && mv $@.new $@
+conf/systemd/provmail-stored.service: $(srcdir)/conf/systemd/provmail-stored.service.in
+conf/systemd/provmail-directoryd.service: $(srcdir)/conf/systemd/provmail-directoryd.service.in
+conf/systemd/provmail-imapd.service: $(srcdir)/conf/systemd/provmail-imapd.service.in
+conf/systemd/provmail-smtpd.service: $(srcdir)/conf/systemd/provmail-smtpd.service.in
 
 # What the option table says, as a file to start from and as a manual page.
 nodist_examples_DATA = conf/provmail.conf.sample
+dist_examples_DATA = conf/provmail.schema conf/lighttpd.conf.in
 examplesdir = $(docdir)/examples
 nodist_man5_MANS = doc/provmail.conf.5
 CLEANFILES += conf/provmail.conf.sample doc/provmail.conf.5

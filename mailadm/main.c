@@ -183,6 +183,22 @@ static int common_options(struct adm *a, int *argc, char **argv, bool *help)
     return EX_OK;
 }
 
+/* What was typed is no subcommand, or more than it takes. */
+static int misused(const struct subcommand *c, int argc, char **argv)
+{
+    int words = c && c->second ? 2 : 1;
+    if (c) {
+        fprintf(stderr, "mailadm: %s takes no %s\nusage: mailadm [--config FILE] %s\n", argv[words - 1],
+                argv[words], c->usage);
+    } else {
+        if (argc > 0)
+            fprintf(stderr, "mailadm: no subcommand %s%s%s\n", argv[0], argc > 1 ? " " : "",
+                    argc > 1 ? argv[1] : "");
+        usage(stderr);
+    }
+    return EX_USAGE;
+}
+
 int main(int argc, char **argv)
 {
     struct adm a = {.file = PROV_SYSCONFDIR "/provmail.conf"};
@@ -201,9 +217,7 @@ int main(int argc, char **argv)
         return EX_OK;
     }
     int words = c && c->second ? 2 : 1;
-    if (status != EX_OK || !c || (!c->operands && argc > words)) {
-        usage(stderr);
-        return EX_USAGE;
-    }
+    if (status != EX_OK || !c || (!c->operands && argc > words))
+        return misused(status == EX_OK ? c : NULL, status == EX_OK ? argc : 0, argv);
     return c->run(&a, argc - words + 1, argv + words - 1);
 }

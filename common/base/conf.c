@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 enum { FILE_LIMIT = 1 << 20, PATH_LIMIT = 4096 };
-enum opt_type { T_STR, T_PATH, T_NUM, T_SIZE, T_TIME, T_BOOL, T_LIST, T_LISTEN };
+enum opt_type { T_STR, T_PATH, T_NUM, T_SIZE, T_TIME, T_BOOL, T_LIST, T_LISTEN, T_HOST, T_HOSTS };
 
 static const struct opt_row {
     struct conf_option o;
@@ -112,19 +112,41 @@ static void free_list(struct conf_list *l)
     *l = (struct conf_list){NULL, 0};
 }
 
-static bool read_list(struct span v, bool listen, struct conf_list *out)
+/* Labels of letters, digits, "-", "_" and whatever is not ASCII, 253 bytes at most: it will stand in
+ * greetings and trace fields. */
+static bool is_domain(struct span s)
+{
+    size_t label = 0;
+    for (size_t i = 0; i < s.n; i++) {
+        char c = ascii_lower(s.p[i]);
+        bool word = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || (unsigned char)c >= 0x80;
+        bool edge = label == 0 || i + 1 == s.n || s.p[i + 1] == '.';
+        if (c == '.' ? label == 0 : !word && (c != '-' || edge))
+            return false;
+        label = c == '.' ? 0 : label + 1;
+    }
+    return label > 0 && s.n <= 253;
+}
+
+static bool fits(enum opt_type type, struct span word)
+{
+    struct span host;
+    uint16_t port;
+    return type == T_LISTEN ? conf_host_port(word, &host, &port) : type != T_HOSTS || is_domain(word);
+}
+
+static bool read_list(struct span v, enum opt_type type, struct conf_list *out)
 {
     struct conf_list l = {NULL, 0};
     while ((v = span_trim(v)).n) {
         size_t end = 0;
         while (end < v.n && v.p[end] != ' ' && v.p[end] != '\t' && v.p[end] != ',')
             end++;
-        struct span word = span_first(v, end), host;
-        uint16_t port;
+        struct span word = span_first(v, end);
         v = span_drop(v, end < v.n ? end + 1 : end);
         if (word.n == 0)
             continue;
-        if (listen && !conf_host_port(word, &host, &port)) {
+        if (!fits(type, word)) {
             free_list(&l);
             return false;
         }
@@ -157,9 +179,13 @@ static const char *set_value(struct conf *c, const struct opt_row *r, struct spa
 {
     void *at = (char *)c + r->offset;
     switch (r->type) {
+    case T_HOST:
+        if (!is_domain(v))
+            return "not a domain name";
+        /* fall through */
     case T_STR:
     case T_PATH: {
-        char *s = r->type == T_STR ? xstrspan(v) : absolute(c, v);
+        char *s = r->type == T_PATH ? absolute(c, v) : xstrspan(v);
         if (!s)
             return "path too long";
         free(*(char **)at);
@@ -177,7 +203,10 @@ static const char *set_value(struct conf *c, const struct opt_row *r, struct spa
         return NULL;
     case T_LIST:
     case T_LISTEN:
-        return read_list(v, r->type == T_LISTEN, at) ? NULL : "not a list of ADDRESS:PORT";
+    case T_HOSTS:
+        return read_list(v, r->type, at) ? NULL
+               : r->type == T_LISTEN     ? "not a list of ADDRESS:PORT"
+                                         : "not a list of domain names";
     }
     return "unknown type";
 }
@@ -282,10 +311,23 @@ void conf_free(struct conf **cp)
         return;
     for (size_t i = 0; i < ROWS; i++) {
         void *at = (char *)c + rows[i].offset;
-        if (rows[i].type == T_STR || rows[i].type == T_PATH)
+        switch (rows[i].type) {
+        case T_STR:
+        case T_PATH:
+        case T_HOST:
             free(*(char **)at);
-        else if (rows[i].type == T_LIST || rows[i].type == T_LISTEN)
+            break;
+        case T_LIST:
+        case T_LISTEN:
+        case T_HOSTS:
             free_list(at);
+            break;
+        case T_NUM:
+        case T_SIZE:
+        case T_TIME:
+        case T_BOOL:
+            break;
+        }
     }
     free((char *)(uintptr_t)c->file);
     free((char *)(uintptr_t)c->dir);

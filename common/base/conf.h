@@ -20,6 +20,8 @@ struct conf_list {
 #define CONF_C_BOOL bool
 #define CONF_C_LIST struct conf_list
 #define CONF_C_LISTEN struct conf_list
+#define CONF_C_HOST const char *
+#define CONF_C_HOSTS struct conf_list
 
 /* One member an option: c->workers, c->message_size_limit (bytes), c->imap_idle_timeout (ms) ... Strings
  * and lists belong to the conf; a PATH that was set empty is "". */

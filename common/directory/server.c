@@ -4,6 +4,7 @@
  * lives on for a while. */
 #include "common/directory/server.h"
 #include "common/base/clock.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -204,6 +205,8 @@ static void fail(struct server *s, const struct err *why)
 {
     (void)s;
     log_event(LOG_ALARM, NULL, "directory.start.failed", F_STR("why", why->log));
+    if (log_fd() != STDERR_FILENO)
+        dprintf(STDERR_FILENO, "directoryd: %s\n", why->log);
     _exit(74); /* EX_IOERR */
 }
 

@@ -31,9 +31,11 @@ static const char label[] = "EXPORTER-Channel-Binding"; /* RFC 9266 */
 /* The newest reason in OpenSSL's queue, and the queue emptied. */
 static const char *reason(char *text, size_t size)
 {
-    unsigned long e = ERR_peek_last_error();
+    unsigned long e = ERR_peek_last_error(), first = ERR_peek_error();
     const char *why = e ? ERR_reason_error_string(e) : NULL;
-    if (why)
+    if (first && ERR_SYSTEM_ERROR(first)) /* a file that cannot be read: OpenSSL's own word is "system lib" */
+        snprintf(text, size, "%s", strerror(ERR_GET_REASON(first)));
+    else if (why)
         snprintf(text, size, "%s", why);
     else if (e)
         snprintf(text, size, "error %lx", e);

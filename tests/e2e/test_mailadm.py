@@ -156,6 +156,25 @@ def test_config_check_reports_all_faults(sup):
         assert any(want in f for f in faults), want
 
 
+def test_names_of_machine_and_domains(sup):
+    """They stand in greetings and trace fields: "hostname = a b" was taken, by the daemons too."""
+    for value in ('a b', '-', 'a..b', '.a', 'a.', 'a-', 'x' * 254, '"a\tb"', '<a>'):
+        with open(sup.conf, 'w') as f:
+            f.write('hostname = %s\ndomains = good.example %s\n' % (value, value.replace(' ', '/')))
+        r = sup.adm('config', 'check')
+        assert r.returncode == 78, value
+        assert sup.conf + ':1: hostname: not a domain name' in r.stdout, (value, r.stdout)
+        assert sup.conf + ':2:' in r.stdout, (value, r.stdout)
+
+
+def test_units_of_systemd(sup):
+    units = [os.path.join(os.environ.get('top_builddir', os.path.join(TOP, 'build')), 'conf', 'systemd', 'provmail-%s.service' % n)
+             for n in ('stored', 'directoryd', 'imapd', 'smtpd')]
+    for u in units:
+        with open(u) as f:
+            assert '@' not in f.read(), u
+
+
 def test_config_check_of_a_good_file(sup):
     data = os.path.abspath(os.path.join(TOP, 'tests', 'data', 'tls'))
     open(os.path.join(sup.dir, 'directory.ldif'), 'w').close()
@@ -178,3 +197,7 @@ def test_help_of_each_subcommand(sup):
         r = sup.adm(*words, '--help')
         assert r.returncode == 0 and r.stdout.startswith('usage: mailadm')
     assert sup.adm('nonsense').returncode == 64
+    r = sup.adm('acount', 'list')
+    assert r.returncode == 64 and r.stderr.startswith('mailadm: no subcommand acount list\n')
+    r = sup.adm('account', 'list', '--jsn')
+    assert r.returncode == 64 and '--jsn' in r.stderr

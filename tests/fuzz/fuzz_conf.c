@@ -54,6 +54,8 @@ static void check_host(const struct conf_list *l)
 #define CHECK_TIME(c, v, lo, hi) check_bound(v, lo, hi)
 #define CHECK_BOOL(c, v, lo, hi) ((void)(v))
 #define CHECK_LIST(c, v, lo, hi) ((void)(v).n)
+#define CHECK_HOST(c, v, lo, hi) ((void)strlen(v))
+#define CHECK_HOSTS(c, v, lo, hi) ((void)(v).n)
 #define CHECK_LISTEN(c, v, lo, hi) check_host(&(v))
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -125,11 +125,12 @@ static void configuration(void **state)
     conf_free(&c);
     assert_int_equal(conf_parse("x.conf",
                                 SPAN("nonsense\nno_such = 1\nworkers = many\nworkers = 1\n"
-                                     "smtp_listen = nowhere\nldap_starttls = maybe\n"),
+                                     "smtp_listen = nowhere\nldap_starttls = maybe\nhostname = a b\n"
+                                     "domains = good.example a..b\n"),
                                 &c, &faults),
                      ERR_SYNTAX);
     assert_null(c);
-    for (int line = 1; line <= 6; line++) {
+    for (int line = 1; line <= 8; line++) {
         char where[32];
         snprintf(where, sizeof where, "x.conf:%d: ", line);
         assert_true(span_search(buf_span(&faults), span_str(where)) < faults.n);
