@@ -185,10 +185,10 @@ static void show_figures(struct ask *k, const struct store_account_info *i)
     adm_time(i->last_delivery_us, delivery);
     if (buf_addf(&b,
                  "mailboxes=%u\nmessages=%" PRIu64 "\nbytes=%" PRIu64 "\nlimit_bytes=%" PRIu64
-                 "\nlimit_messages=%" PRIu64 "\nquota_warned=%s"
+                 "\nlimit_messages=%" PRIu64 "\nquota_warned=%s\nhold=%s"
                  "\ncreated=%s\nlast_login=%s\nlast_delivery=%s\n",
                  i->mailboxes, i->messages, i->bytes, i->quota_bytes, i->quota_messages,
-                 i->warned ? "yes" : "no", created, login, delivery))
+                 i->warned ? "yes" : "no", i->hold ? "yes" : "no", created, login, delivery))
         adm_pairs(k, buf_span(&b));
     buf_free(&b);
 }

@@ -33,6 +33,8 @@ static const struct subcommand table[] = {
      "  --over  only what is full\n"},
     {"quota", "show", adm_quota_show, true, "quota show ACCOUNT|UNIT [--json]",
      "Show limits and use of an account, with the units above it, or of a unit.\n"},
+    {"account", "hold", adm_account_hold, true, "account hold ADDRESS [--release] [--json]",
+     "Put an account under legal hold: nothing of it is purged.\n  --release  take the hold away\n"},
     {"mailbox", "list", adm_mailbox_list, true, "mailbox list ACCOUNT [--json]",
      "List the mailboxes of an account (an address or an id).\n"},
     {"restore", NULL, adm_restore, true,
@@ -84,6 +86,11 @@ static const struct subcommand table[] = {
      "  --sync                take away here what an earlier run brought and what is gone there now\n"
      "  --force               also when that is more than half of it\n"
      "All else as for import mbox.\n"},
+    {"store", "purge", adm_store_purge, false, "store purge [--json]",
+     "Purge now what is older than undelete_window and trace_window, and remove segments that hold "
+     "nothing.\n"},
+    {"store", "compact", adm_store_compact, false, "store compact [--json]",
+     "Give the space of dead contents back now, also of segments that would not be worth it yet.\n"},
     {"store", "upgrade", adm_store_upgrade, false, "store upgrade [--json]",
      "Bring the store of a stopped stored to this release's format. (stored does it at its start as "
      "well.)\n"},

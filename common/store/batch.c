@@ -31,9 +31,11 @@ static const struct op {
     {WIRE_CLAIM, op_claim, false},    {WIRE_LOGIN, op_login, false},
     {WIRE_TOUCH, op_touch, false},    {WIRE_LEASE, op_lease, false},
     {WIRE_DEFER, op_defer, false},    {WIRE_REVOKE, op_revoke, false},
-    {WIRE_EXPIRE, op_expire, false},  {WIRE_RESTORE, op_restore, true},
+    {WIRE_PURGE, op_purge, false},    {WIRE_RESTORE, op_restore, true},
     {WIRE_FOLDER, op_folder, true},   {WIRE_UNITS, op_units, false},
     {WIRE_LIMITS, op_limits, false},  {WIRE_NOTICE, op_notice, true},
+    {WIRE_SWEEP, op_sweep, false},    {WIRE_SEGMENT, op_segment, false},
+    {WIRE_HOLD, op_hold, false},
 };
 
 static const struct op *op_of(uint16_t type)
@@ -383,6 +385,54 @@ static void flush_log(struct batch *b)
     atomic_store(&e->durable, b->number);
 }
 
+/* -- jobs of the engine's own -- */
+
+bool engine_busy(struct engine *e)
+{
+    pthread_mutex_lock(&e->lock);
+    bool busy = e->first != NULL;
+    pthread_mutex_unlock(&e->lock);
+    return busy;
+}
+
+enum err_code engine_call(struct engine *e, struct job *j)
+{
+    j->inside = true;
+    j->next = NULL;
+    pthread_mutex_lock(&e->lock);
+    if (e->stopping) {
+        pthread_mutex_unlock(&e->lock);
+        return j->code = ERR_STATE;
+    }
+    *e->last = j;
+    e->last = &j->next;
+    pthread_cond_signal(&e->work);
+    while (!j->ended)
+        pthread_cond_wait(&e->inside_done, &e->lock);
+    pthread_mutex_unlock(&e->lock);
+    return j->code;
+}
+
+/* Tell those who wait for them; the others stay in the list. */
+static void end_inside(struct engine *e, struct job **list)
+{
+    bool any = false;
+    pthread_mutex_lock(&e->lock);
+    for (struct job **at = list; *at;) {
+        struct job *j = *at;
+        if (!j->inside) {
+            at = &j->next;
+            continue;
+        }
+        *at = j->next;
+        j->next = NULL;
+        j->ended = any = true; /* it may be freed as soon as the lock is let go */
+    }
+    if (any)
+        pthread_cond_broadcast(&e->inside_done);
+    pthread_mutex_unlock(&e->lock);
+}
+
 static void put_back(struct engine *e, struct job *later)
 {
     if (!later)
@@ -435,6 +485,7 @@ static void run_batch(struct engine *e, struct tx *t, struct job *jobs, uint64_t
     flush_log(&b);
     atomic_fetch_add(&e->count.batches, 1);
     put_back(e, later);
+    end_inside(e, &b.news->jobs);
     b.news->durable = number;
     *t = b.t;
     e->o.done(e->o.arg, b.news);

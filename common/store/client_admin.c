@@ -146,3 +146,37 @@ void store_admin_revoke(struct store *s, const struct uuid *account, int64_t bef
     struct pending *p = pending_new(s, WIRE_REVOKE, true, t, on_done, CB(cb));
     pending_ask(p, buf_add(&p->body, &w, sizeof w));
 }
+
+static bool on_care(struct pending *p, enum err_code code, struct span body, bool more)
+{
+    struct wire_in in = {body, false};
+    struct wire_care_said w;
+    if (code == ERR_OK && (!wire_get(&in, &w, sizeof w) || !wire_whole(&in) || more))
+        return false;
+    const struct store_care c = code == ERR_OK ? (struct store_care){w.asked,
+                                                                     w.finished,
+                                                                     w.purged_changes,
+                                                                     w.purged_rows,
+                                                                     w.purged_mailboxes,
+                                                                     w.swept,
+                                                                     w.segments_dropped,
+                                                                     w.compacted_bytes}
+                                               : (struct store_care){.asked = 0};
+    TELL(p, store_care_cb, code, &c);
+    return true;
+}
+
+void store_admin_care(struct store *s, bool purge, bool compact, struct ticket *t, store_care_cb *cb)
+{
+    const struct wire_care w = {purge, compact};
+    struct pending *p = pending_new(s, WIRE_CARE, false, t, on_care, CB(cb));
+    pending_ask(p, buf_add(&p->body, &w, sizeof w));
+}
+
+void store_admin_hold(struct store *s, const struct uuid *account, bool on, struct ticket *t,
+                      store_done_cb *cb)
+{
+    const struct wire_hold w = {*account, on, 0};
+    struct pending *p = pending_new(s, WIRE_HOLD, true, t, on_done, CB(cb));
+    pending_ask(p, buf_add(&p->body, &w, sizeof w));
+}

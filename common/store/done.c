@@ -5,8 +5,6 @@
 #include "common/store/engine_int.h"
 #include <stdlib.h>
 
-static const int64_t day_us = (int64_t)86400 * 1000000;
-
 static void done_key(unsigned char key[KEY_DONE], const struct request_id *id, uint32_t part)
 {
     memcpy(key, id->b, sizeof id->b);
@@ -161,27 +159,5 @@ enum err_code done_resume(struct engine *e)
     }
     for (struct job *j = e->sliced; j; j = j->next)
         log_event(LOG_INFO, NULL, "store.request.resumed", F_UINT("type", j->type), F_UINT("part", j->part));
-    return code;
-}
-
-/* Records older than a day, a slice of them. j->at is not used: they are gone when it comes again. */
-enum err_code op_expire(struct tx *t, struct job *j)
-{
-    struct scan s;
-    struct span key, value;
-    struct rec_done r;
-    struct buf old;
-    const int64_t before_us = clock_wall_us() - day_us;
-    size_t count = 0;
-    buf_init(&old, SLICE * KEY_DONE);
-    scan_open(&s, t, T_DONE, SPAN_NONE, 0, 256 << 10);
-    while (count < SLICE && scan_next(&s, &key, &value))
-        if (rec_done_get(value, &r) && r.at_us < before_us)
-            count += buf_add_span(&old, key) ? 1 : 0;
-    enum err_code code = scan_close(&s);
-    for (size_t i = 0; i < count && code == ERR_OK; i++)
-        code = tx_del(t, T_DONE, span_of(old.p + i * KEY_DONE, KEY_DONE));
-    j->more = count == SLICE;
-    buf_free(&old);
     return code;
 }

@@ -170,6 +170,7 @@ static struct engine *engine_alloc(const struct engine_options *o)
     pthread_cond_init(&e->work, &monotonic);
     pthread_cond_init(&e->large_work, &monotonic);
     pthread_cond_init(&e->care_wake, &monotonic);
+    pthread_cond_init(&e->inside_done, &monotonic);
     pthread_condattr_destroy(&monotonic);
     e->last = &e->first;
     e->large_last = &e->large_first;

@@ -46,8 +46,9 @@ struct job {
     uint32_t part, at; /* slices done; where the next one starts */
     uint64_t other;    /* what the first slice settled */
     bool more;
-    bool settled;   /* code is known before the writer sees it */
-    bool has_place; /* the content is in a segment already */
+    bool inside, ended; /* of the engine's own; it is waited for */
+    bool settled;       /* code is known before the writer sees it */
+    bool has_place;     /* the content is in a segment already */
     uint32_t segment;
     uint64_t offset, content;
     struct buf frames; /* its frame table with checksums */
@@ -83,6 +84,7 @@ struct engine_options {
     uint64_t message_limit;                  /* raw bytes of one message */
     int64_t undelete_us;                     /* how far back deleted mail can be had */
     uint64_t reserve;                        /* free bytes below which nothing is added */
+    int64_t trace_us;                        /* how long traces are kept */
     uint64_t log_keep;                       /* bytes of log that holds may keep; 0: no bound */
     uint32_t slice;                          /* records in a transaction of care and upgrades; 0: 256 */
     unsigned quota_grace;                    /* per cent of its limits by which a delivery may pass them */
@@ -138,6 +140,10 @@ CHECK_RESULT enum err_code engine_account(struct engine *e, const struct uuid *a
 /* The state of a mailbox for an event. ERR_MISSING; ERR_DENIED: another account's. */
 CHECK_RESULT enum err_code engine_modseq(struct engine *e, const struct uuid *account, uint64_t mailbox,
                                          uint64_t *modseq, uint64_t *mark);
+/* Start a round of care now: purge of what is old, compaction also of segments that would not be worth it
+ * yet. Answers its number: it is over when engine_care_finished has reached it. */
+uint64_t engine_care(struct engine *e, bool purge, bool compact);
+uint64_t engine_care_finished(struct engine *e);
 /* Hold back what a backup still has to copy: log files from number first_log on (0: from the oldest that is
  * there) and every segment stay on the disk. Answers the hold, 0: there are too many. It falls by
  * engine_hold_end, or by itself when it keeps more log than engine_options.log_keep. */

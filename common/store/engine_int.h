@@ -59,6 +59,46 @@ struct hold {
 };
 enum { HOLDS = 16 };
 
+/* Requests of the care thread to the writer, inside the process: host order. */
+struct purge_ask {
+    uint64_t mailbox; /* 0: the history of the account's folders */
+    struct uuid account;
+    int64_t before_us;
+    uint32_t limit, pad; /* records */
+};
+struct purge_said {
+    uint32_t more, changes, rows, mailboxes;
+};
+struct sweep_ask { /* keys as texts */
+    int64_t before_us;
+    uint32_t table, pad;
+};
+struct segment_ask {
+    uint32_t number, gone; /* gone: its file is unlinked */
+};
+
+/* A walk through a table that goes on where it was. */
+struct walk {
+    enum table table;
+    uint64_t every_ms, next_ms;
+    int64_t keep_us;
+    bool under_way, ordered;
+    size_t n; /* of key: the last one that was looked at */
+    unsigned char key[64];
+};
+enum { CARE_WALKS = 6 };
+struct care {
+    struct walk walks[CARE_WALKS];
+    struct purge_ask *todo; /* found, not purged yet */
+    size_t todo_count;
+    int64_t oldest_us; /* change that this round has met */
+    int64_t start_wall_us;
+    uint64_t start_mono_ms;
+    uint64_t asked, started; /* rounds that somebody wants now */
+    bool ask_purge, ask_compact, thorough;
+    _Atomic uint64_t finished;
+};
+
 enum { SEGMENT_FDS = 128, SEGMENT_HEAD = 64 };
 struct segment_fd {
     uint32_t number;
@@ -69,6 +109,8 @@ struct segment_fd {
 
 struct counters {
     _Atomic uint64_t batches, flushes, jobs, deadlocks, checkpoints, refused_full, segments_made;
+    _Atomic uint64_t purged_changes, purged_rows, purged_mailboxes, swept, segments_dropped, compacted_bytes;
+    _Atomic uint64_t oldest_change_us; /* as the last round met it; 0: none */
 };
 
 /* The format of the store's folder that this code writes; STORE.md tells what each brought. */
@@ -113,7 +155,8 @@ struct engine {
     bool stopping;
     pthread_t writer, stager, care;
     bool threads;
-    pthread_cond_t care_wake;
+    pthread_cond_t care_wake, inside_done;
+    struct care care_state;
 
     /* the writer's own */
     struct job *sliced;
@@ -241,10 +284,25 @@ uint64_t env_log_bytes(struct engine *e); /* bytes of log ever written, roughly 
 
 /* -- care.c -- */
 void *care_main(void *engine);
+int64_t care_now(const struct engine *e);
+/* engine_call when nobody else waits for the writer, or after a tenth of a second. */
+enum err_code care_call(struct engine *e, struct job *j) CHECK_RESULT;
 /* The first log file that a hold wants kept; UINT32_MAX: none. Holds beyond the bound are broken here. */
 uint32_t holds_first_log(struct engine *e);
 /* Whether segments may leave the disk now. */
 bool holds_segments(struct engine *e);
+
+/* -- purge.c -- */
+enum err_code op_purge(struct tx *t, struct job *j) CHECK_RESULT;
+enum err_code op_sweep(struct tx *t, struct job *j) CHECK_RESULT;
+enum err_code op_segment(struct tx *t, struct job *j) CHECK_RESULT;
+enum err_code op_hold(struct tx *t, struct job *j) CHECK_RESULT;
+/* The time of a record that has it behind its version. */
+int64_t record_time(struct span value);
+
+/* -- compact.c -- */
+/* A bit of the round through the segments. True: it is over. */
+bool segments_step(struct engine *e, struct walk *w);
 
 /* -- upgrade.c -- */
 /* Read the format file, or make it where there is no store yet. ERR_SYNTAX: not a store, or a newer one. */
@@ -277,6 +335,11 @@ enum err_code segment_get(struct tx *t, uint32_t number, struct rec_segment *out
 enum err_code segment_put(struct tx *t, uint32_t number, const struct rec_segment *r) CHECK_RESULT;
 /* That many bytes of a segment are dead from now on. */
 enum err_code segment_dead(struct tx *t, uint32_t number, uint64_t bytes) CHECK_RESULT;
+/* Its file is unlinked: no descriptor is kept. */
+void segment_forget(struct engine *e, uint32_t number);
+/* Raise next_segment to what is on record. */
+enum err_code segment_next(struct tx *t) CHECK_RESULT;
+/* ERR_MISSING: there is no such file. ERR_BUG: said in the log. */
 enum err_code segment_read(struct engine *e, uint32_t number, uint64_t offset, char *out,
                            size_t n) CHECK_RESULT;
 enum err_code segment_recover(struct engine *e, struct err *why) CHECK_RESULT;
@@ -377,6 +440,8 @@ struct box {
 };
 enum err_code box_get(struct tx *t, uint64_t id, struct box *out) CHECK_RESULT;
 enum err_code box_put(struct tx *t, const struct box *b) CHECK_RESULT;
+/* Without an event: nothing that a session sees has changed. */
+enum err_code box_put_quietly(struct tx *t, const struct box *b) CHECK_RESULT;
 /* Living and of this account: ERR_MISSING, ERR_DENIED. */
 enum err_code box_of(struct tx *t, const struct uuid *account, uint64_t id, struct box *out) CHECK_RESULT;
 enum err_code box_new(struct tx *t, const struct uuid *account, enum store_use use,
@@ -519,9 +584,13 @@ enum err_code done_put(struct tx *t, struct job *j, bool final, struct span answ
 enum err_code done_find(struct engine *e, struct job *j, bool *final) CHECK_RESULT;
 enum err_code done_forget(struct tx *t, const struct request_id *id) CHECK_RESULT;
 enum err_code done_resume(struct engine *e) CHECK_RESULT; /* unfinished ones go to e->sliced */
-enum err_code op_expire(struct tx *t, struct job *j) CHECK_RESULT;
 
 /* -- batch.c -- */
+/* Submit a job of the engine's own and wait until it is durable; the caller keeps it. Its code; ERR_STATE
+ * also when the engine is ending. */
+enum err_code engine_call(struct engine *e, struct job *j) CHECK_RESULT;
+/* Whether requests wait for the writer. */
+bool engine_busy(struct engine *e);
 void *writer_main(void *engine);
 /* Whether the 250 of this trace has been written, though that is not on record yet. The writer's own. */
 bool lazy_confirms(const struct engine *e, const char *trace);
@@ -531,6 +600,7 @@ void *stager_main(void *engine);
 enum err_code read_accounts(struct tx *t, struct query *q) CHECK_RESULT;
 enum err_code read_mailboxes(struct tx *t, struct query *q) CHECK_RESULT;
 enum err_code read_trace(struct tx *t, struct query *q) CHECK_RESULT;
+enum err_code read_care(struct tx *t, struct query *q) CHECK_RESULT;
 enum err_code read_stats(struct tx *t, struct query *q) CHECK_RESULT;
 enum err_code read_list_of(struct tx *t, const struct uuid *account, struct query *q) CHECK_RESULT;
 enum err_code read_changes(struct tx *t, struct query *q) CHECK_RESULT;

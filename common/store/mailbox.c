@@ -19,10 +19,15 @@ enum err_code box_get(struct tx *t, uint64_t id, struct box *out)
 
 enum err_code box_put(struct tx *t, const struct box *b)
 {
+    tx_touch(t, &b->r.account, b->id, b->r.modseq);
+    return box_put_quietly(t, b);
+}
+
+enum err_code box_put_quietly(struct tx *t, const struct box *b)
+{
     unsigned char key[KEY_ID], v[REC_BOX];
     put_be64(key, b->id);
     rec_box_put(&b->r, v);
-    tx_touch(t, &b->r.account, b->id, b->r.modseq);
     return tx_put(t, T_MAILBOX, span_of(key, sizeof key), span_of(v, sizeof v));
 }
 

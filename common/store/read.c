@@ -177,6 +177,31 @@ static enum err_code read_rows(struct tx *t, struct query *q)
 
 /* -- meta -- */
 
+/* A content that a row of this snapshot names is not where it was. ERR_RETRY: the row has gone since, or the
+ * content has been moved (another snapshot sees that). ERR_BUG: it is lost. */
+static enum err_code content_gone(struct engine *e, uint64_t mailbox, const struct store_row *row,
+                                  uint32_t segment)
+{
+    struct tx t;
+    struct store_row now = {.content = 0};
+    unsigned char key[KEY_ID], v[REC_CONTENT_HEAD];
+    struct rec_content c = {.segment = 0};
+    size_t n = 0;
+    put_be64(key, row->content);
+    enum err_code code = tx_begin(e, true, &t);
+    if (code == ERR_OK)
+        code = row_get(&t, mailbox, row->uid, &now);
+    if (code == ERR_OK)
+        code = tx_get_head(&t, T_CONTENT, span_of(key, sizeof key), v, sizeof v, &n);
+    tx_free(&t);
+    bool moved = code == ERR_OK && segment && rec_content_get(span_of(v, n), &c) && c.segment != segment;
+    if (code == ERR_RETRY || moved || (code == ERR_MISSING && now.content != row->content))
+        return ERR_RETRY;
+    log_event(LOG_ALARM, NULL, segment ? "store.segment.missing" : "store.content.missing",
+              F_UINT("content", row->content), F_UINT("segment", segment));
+    return ERR_BUG;
+}
+
 static enum err_code meta_one(struct tx *t, uint64_t mailbox, uint32_t uid, struct buf *out, uint32_t *count)
 {
     unsigned char key[KEY_ID];
@@ -187,7 +212,7 @@ static enum err_code meta_one(struct tx *t, uint64_t mailbox, uint32_t uid, stru
         put_be64(key, row.content);
         code = tx_get_buf(t, T_CONTENT, span_of(key, sizeof key), &t->scratch);
         if (code == ERR_MISSING)
-            code = ERR_BUG;
+            code = content_gone(t->e, mailbox, &row, 0);
     }
     if (code == ERR_MISSING)
         return ERR_OK;
@@ -239,7 +264,7 @@ static enum err_code content_places(struct tx *t, uint64_t id, struct rec_conten
             return ERR_BUG;
         enum err_code code = tx_get_head(t, T_CONTENT, span_of(key, sizeof key), p, want, &n);
         if (code != ERR_OK)
-            return code == ERR_MISSING ? ERR_BUG : code;
+            return code;
         if (!rec_content_get(span_of(p, n), out))
             return ERR_BUG;
         if (out->frames.n)
@@ -292,8 +317,11 @@ static enum err_code read_bytes_of(struct tx *t, struct query *q)
     enum err_code code = box_of(t, &q->account, q->mailbox, &b);
     if (code == ERR_OK)
         code = row_get(t, b.id, w.uid, &row);
-    if (code == ERR_OK)
-        code = content_places(t, row.content, &c);
+    if (code != ERR_OK)
+        return code;
+    code = content_places(t, row.content, &c);
+    if (code == ERR_MISSING)
+        code = content_gone(t->e, b.id, &row, 0);
     if (code != ERR_OK)
         return code;
     uint64_t raw = 0, at = 0, offset = c.offset, end = w.first + w.want;
@@ -309,7 +337,8 @@ static enum err_code read_bytes_of(struct tx *t, struct query *q)
         }
         raw += f.raw;
     }
-    return put_frames(t, &c, first, count, at, offset, parts_add(&q->answer));
+    code = put_frames(t, &c, first, count, at, offset, parts_add(&q->answer));
+    return code == ERR_MISSING ? content_gone(t->e, b.id, &row, c.segment) : code;
 }
 
 static const struct {
@@ -331,6 +360,7 @@ static const struct {
     {WIRE_PAST_NAMES, read_past_names},
     {WIRE_QUOTA, read_quota},
     {WIRE_UNIT_LIST, read_units},
+    {WIRE_CARE, read_care},
 };
 
 enum err_code engine_query(struct engine *e, struct query *q)

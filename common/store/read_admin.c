@@ -40,6 +40,7 @@ enum err_code read_accounts(struct tx *t, struct query *q)
         i.quota_messages = u.limit_messages;
         i.unit = u.unit;
         i.warned = (u.flags & QUOTA_WARNED) != 0;
+        i.hold = r.hold;
         i.created_us = r.created_us;
         i.last_login_us = r.last_login_us;
         i.last_delivery_us = u.last_delivery_us;
@@ -166,6 +167,26 @@ enum err_code read_stats(struct tx *t, struct query *q)
     for (size_t i = 0; i < sizeof lines / sizeof *lines && ok; i++)
         ok = put_number(b, lines[i].key, lines[i].v);
     return ok ? ERR_OK : ERR_LIMIT;
+}
+
+enum err_code read_care(struct tx *t, struct query *q)
+{
+    struct engine *e = t->e;
+    struct wire_in in = {q->body, false};
+    struct wire_care w;
+    struct wire_care_said out = {.asked = 0};
+    if (!wire_get(&in, &w, sizeof w) || !wire_whole(&in))
+        return ERR_SYNTAX;
+    if (w.purge || w.compact)
+        out.asked = engine_care(e, w.purge != 0, w.compact != 0);
+    out.finished = engine_care_finished(e);
+    out.purged_changes = atomic_load(&e->count.purged_changes);
+    out.purged_rows = atomic_load(&e->count.purged_rows);
+    out.purged_mailboxes = atomic_load(&e->count.purged_mailboxes);
+    out.swept = atomic_load(&e->count.swept);
+    out.segments_dropped = atomic_load(&e->count.segments_dropped);
+    out.compacted_bytes = atomic_load(&e->count.compacted_bytes);
+    return buf_add(parts_add(&q->answer), &out, sizeof out) ? ERR_OK : ERR_LIMIT;
 }
 
 /* -- the trace -- */

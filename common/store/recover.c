@@ -161,6 +161,8 @@ enum err_code segment_recover(struct engine *e, struct err *why)
     e->next_segment = 1;
     enum err_code code = tx_begin(e, false, &t);
     if (code == ERR_OK)
+        code = segment_next(&t);
+    if (code == ERR_OK)
         code = read_records(&t, open);
     if (code == ERR_OK)
         code = find_ends(&t, open);

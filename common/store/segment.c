@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { CONTENT_HEAD = 40, PENDING_LIMIT = 64 << 20, COPY_BYTES = 1 << 20 };
+enum { CONTENT_HEAD = 40, PENDING_LIMIT = 64 << 20, COPY_BYTES = 1 << 20, TRIES = 8 };
 static const char segment_magic[8] = "PMSEG\0\0\1";
 static const char content_magic[4] = "PMc1";
 
@@ -81,22 +81,60 @@ enum err_code segment_dead(struct tx *t, uint32_t number, uint64_t bytes)
     return segment_put(t, number, &r);
 }
 
+/* Numbers are never used again, also when the newest segment has been dropped: backups know files by them. */
+static const char segments_key[] = "segments";
+
+static enum err_code number_get(struct tx *t, uint32_t *next)
+{
+    unsigned char v[5];
+    size_t n = 0;
+    *next = 1;
+    enum err_code code = tx_get(t, T_STORE, SPAN(segments_key), v, sizeof v, &n);
+    if (code == ERR_OK && n == sizeof v)
+        *next = get_be32(v + 1);
+    return code == ERR_MISSING ? ERR_OK : code;
+}
+
+static enum err_code number_used(struct tx *t, uint32_t number)
+{
+    unsigned char v[5] = {REC_VERSION};
+    uint32_t next;
+    enum err_code code = number_get(t, &next);
+    if (code != ERR_OK || next > number)
+        return code;
+    put_be32(v + 1, number + 1);
+    return tx_put(t, T_STORE, SPAN(segments_key), span_of(v, sizeof v));
+}
+
+enum err_code segment_next(struct tx *t)
+{
+    uint32_t next;
+    enum err_code code = number_get(t, &next);
+    if (code == ERR_OK && next > t->e->next_segment)
+        t->e->next_segment = next;
+    return code;
+}
+
 static enum err_code note_new(struct engine *e, uint32_t number, const struct rec_segment *r)
 {
-    struct tx t;
-    enum err_code code = tx_begin(e, false, &t);
-    if (code == ERR_OK)
-        code = segment_put(&t, number, r);
-    if (code == ERR_OK)
-        code = tx_commit(&t);
-    tx_free(&t);
+    enum err_code code = ERR_RETRY;
+    for (int i = 0; i < TRIES && code == ERR_RETRY; i++) { /* the other stream may begin one too */
+        struct tx t;
+        code = tx_begin(e, false, &t);
+        if (code == ERR_OK)
+            code = number_used(&t, number);
+        if (code == ERR_OK)
+            code = segment_put(&t, number, r);
+        if (code == ERR_OK)
+            code = tx_commit(&t);
+        tx_free(&t);
+    }
     return code;
 }
 
 /* The record keeps what is dead, which another thread may have raised: tried again after a deadlock. */
 static enum err_code note_sealed(struct engine *e, uint32_t number, uint64_t end)
 {
-    enum { TRIES = 8 };
     enum err_code code = ERR_RETRY;
     for (int i = 0; i < TRIES && code == ERR_RETRY; i++) {
         struct tx t;
@@ -399,12 +437,31 @@ static struct segment_fd *fd_take(struct engine *e, uint32_t number)
     return best;
 }
 
+void segment_forget(struct engine *e, uint32_t number)
+{
+    pthread_mutex_lock(&e->segment_lock);
+    for (size_t i = 0; i < SEGMENT_FDS; i++) {
+        struct segment_fd *f = &e->fds[i];
+        if (f->fd < 0 || f->number != number)
+            continue;
+        f->number = 0; /* nobody finds it any more; the last user's place is the next to be taken */
+        f->used = 0;
+        if (f->users == 0) {
+            close(f->fd);
+            f->fd = -1;
+        }
+    }
+    pthread_mutex_unlock(&e->segment_lock);
+}
+
 enum err_code segment_read(struct engine *e, uint32_t number, uint64_t offset, char *out, size_t n)
 {
     enum err_code code = ERR_OK;
     struct segment_fd *f = fd_take(e, number);
+    if (!f && errno == ENOENT)
+        return ERR_MISSING;
     if (!f) {
-        log_event(LOG_ALARM, NULL, "store.segment.missing", F_UINT("segment", number),
+        log_event(LOG_ALARM, NULL, "store.segment.unreadable", F_UINT("segment", number),
                   F_STR("why", strerror(errno)));
         return ERR_BUG;
     }

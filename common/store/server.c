@@ -275,6 +275,8 @@ static const struct row {
     {WIRE_UNIT_LIST, ROLE_ADMIN, 0, false, false, serve_read},
     {WIRE_UNITS, ROLE_DIRECTORY, sizeof(struct wire_units), false, false, serve_write},
     {WIRE_LIMITS, ROLE_DIRECTORY, sizeof(struct wire_limits), false, false, serve_write},
+    {WIRE_CARE, ROLE_ADMIN, sizeof(struct wire_care), false, false, serve_read},
+    {WIRE_HOLD, ROLE_ADMIN, sizeof(struct wire_hold), false, false, serve_write},
     {WIRE_REVOKE, ROLE_ADMIN | ROLE_DIRECTORY, sizeof(struct wire_revoke), false, false, serve_write},
 };
 
@@ -378,6 +380,7 @@ static enum err_code open_engine(struct server *s, struct err *why)
                                      .quota_warning = (unsigned)c->quota_warning,
                                      .queue_retry_ms = c->queue_retry,
                                      .queue_lifetime_ms = c->queue_lifetime,
+                                     .trace_us = (int64_t)c->trace_window * 1000,
                                      .done = on_batch,
                                      .progress = on_upgrade,
                                      .arg = s};

@@ -296,6 +296,7 @@ void store_quota(struct store_account *a, struct ticket *t,
 struct store_account_info {
     struct uuid id, unit; /* unit: or none */
     uint32_t mailboxes, warned;
+    uint32_t hold, pad;                                    /* legal hold: nothing of it is purged */
     uint64_t messages, bytes, quota_bytes, quota_messages; /* limits of 0: none */
     int64_t created_us, last_login_us, last_delivery_us;
 };
@@ -391,6 +392,17 @@ struct store_folder {
 typedef void store_folder_cb(void *session, enum err_code code, const struct store_mailbox *box);
 void store_admin_folder(struct store *s, const struct store_folder *f, struct ticket *t, store_folder_cb *cb);
 
+struct store_care {
+    uint64_t asked, finished; /* rounds: the one that was asked for here (0: none), the newest that is over */
+    uint64_t purged_changes, purged_rows, purged_mailboxes, swept, segments_dropped,
+        compacted_bytes; /* since start */
+};
+typedef void store_care_cb(void *session, enum err_code code, const struct store_care *answer);
+/* Start a round of care now (purge of what is old, compaction), or with both false only ask. */
+void store_admin_care(struct store *s, bool purge, bool compact, struct ticket *t, store_care_cb *cb);
+/* Set or take away an account's legal hold. */
+void store_admin_hold(struct store *s, const struct uuid *account, bool on, struct ticket *t,
+                      store_done_cb *cb);
 /* Refuse the account's grants that were issued before now (directoryd's announcement, or an administrator).
  */
 void store_admin_revoke(struct store *s, const struct uuid *account, int64_t before_us, struct ticket *t,

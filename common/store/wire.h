@@ -50,7 +50,6 @@ enum wire_type {
     WIRE_APPEND,    /* wire_append */
     WIRE_CLAIM,     /* inside stored: the part of WIRE_STATUS that writes */
     WIRE_TOUCH,     /* inside stored: an account as a login leaves it */
-    WIRE_EXPIRE,    /* inside stored: outcomes that nobody asked for within a day go */
 
     WIRE_ACCOUNTS = 80, /* wire_accounts */
     WIRE_MAILBOXES,     /* wire_account */
@@ -67,9 +66,16 @@ enum wire_type {
     WIRE_RESTORE,         /* wire_restore, struct store_row or UIDs; wire_ask.mailbox is the destination */
     WIRE_FOLDER,          /* wire_folder, text name; wire_ask.mailbox */
 
+    WIRE_CARE = 104, /* wire_care */
+    WIRE_HOLD,       /* wire_hold */
+
     WIRE_EVENT = 112, /* wire_event */
     WIRE_QUEUE_EVENT,
-    WIRE_FULL_EVENT /* wire_full */
+    WIRE_FULL_EVENT, /* wire_full */
+
+    WIRE_PURGE = 120, /* inside stored: purge_ask */
+    WIRE_SWEEP,       /* inside stored: sweep_ask */
+    WIRE_SEGMENT      /* inside stored: segment_ask */
 };
 enum { WIRE_MORE = 0x4000 };
 enum { WIRE_AGAIN = 1 }; /* wire_ask.flags: this request was sent before */
@@ -304,6 +310,19 @@ struct wire_roots { /* for each wire_root, text code, text name; the account's f
 struct wire_root {
     struct uuid id, parent;
     uint64_t limit_bytes, limit_messages, bytes, messages, accounts;
+};
+
+/* -- care -- */
+struct wire_care { /* start a round of care; with both 0 only ask */
+    uint32_t purge, compact;
+};
+struct wire_care_said { /* the newest round that was asked for, the newest that is over */
+    uint64_t asked, finished;
+    uint64_t purged_changes, purged_rows, purged_mailboxes, swept, segments_dropped, compacted_bytes;
+};
+struct wire_hold {
+    struct uuid account;
+    uint32_t on, pad;
 };
 
 /* -- events -- */

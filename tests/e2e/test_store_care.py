@@ -63,3 +63,26 @@ def test_a_start_upgrades(suite):
     suite.start()
     assert read(path) == 'provmail store 2\n'
     assert suite.adm_json('store', 'stats')['messages'] == 1024 + 2 + 3 + 1 + 1
+
+
+def test_purge_and_hold(suite):
+    suite.stop()
+    with open(suite.conf, 'a') as f:
+        f.write('undelete_window = 100ms\n')
+    suite.start()
+    suite.adm('store', 'purge')  # what the accounts of the old store leave behind
+    suite.send('a@client.example', 'an', prov.message('a@client.example', 'an@gialai.example', 'bi xoa'))
+    assert suite.adm_json('account', 'hold', 'an@gialai.example') == {'hold': True}
+    assert suite.adm_json('account', 'show', 'an@gialai.example')['hold'] is True
+    c = suite.imap('an', select='INBOX')
+    c.store('1', '+FLAGS', r'(\Deleted)')
+    c.expunge()
+    before = suite.adm_json('store', 'stats')['contents']
+    suite.adm('store', 'purge')
+    assert suite.adm_json('store', 'stats')['contents'] == before
+    suite.adm('account', 'hold', 'an@gialai.example', '--release')
+    assert suite.adm_json('account', 'show', 'an@gialai.example')['hold'] is False
+    got = suite.adm_json('store', 'purge')
+    assert suite.adm_json('store', 'stats')['contents'] < before, got
+    c.noop()
+    c.logout()

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -221,6 +222,179 @@ static void test_upgrade_goes_on_after_a_death(void **state)
     engine_close(&e);
 }
 
+/* -- purge -- */
+
+/* A whole round of care. */
+static void care(struct engine *e, bool purge, bool compact)
+{
+    uint64_t number = engine_care(e, purge, compact);
+    for (int i = 0; engine_care_finished(e) < number; i++) {
+        assert_in_range(i, 0, 3000);
+        usleep(10000);
+    }
+}
+
+static void hold(struct engine *e, unsigned char account, bool on)
+{
+    struct job *j = job_new(WIRE_HOLD);
+    const struct wire_hold w = {drive_account(account), on, 0};
+    assert_true(buf_add(&j->body, &w, sizeof w));
+    assert_int_equal(drive_call(e, j)->code, ERR_OK);
+}
+
+/* The oldest modseq whose change is kept, 0: none; and the floor. */
+static uint64_t oldest_kept(struct engine *e, uint64_t box, uint64_t *floor)
+{
+    struct tx t;
+    struct scan s;
+    struct span key, value;
+    struct box b;
+    unsigned char from[KEY_CHANGE];
+    uint64_t out = 0;
+    key_pair(from, box, 0);
+    assert_int_equal(tx_begin(e, true, &t), ERR_OK);
+    assert_int_equal(box_get(&t, box, &b), ERR_OK);
+    scan_open(&s, &t, T_CHANGE, span_of(from, sizeof from), KEY_ID, 8192);
+    if (scan_next(&s, &key, &value))
+        out = get_be64(key.p + KEY_ID);
+    assert_int_equal(scan_close(&s), ERR_OK);
+    tx_free(&t);
+    *floor = b.r.change_floor;
+    return out;
+}
+
+static bool box_is_there(struct engine *e, uint64_t box)
+{
+    struct tx t;
+    struct box b;
+    assert_int_equal(tx_begin(e, true, &t), ERR_OK);
+    enum err_code code = box_get(&t, box, &b);
+    tx_free(&t);
+    return code == ERR_OK;
+}
+
+static off_t segment_size(unsigned number)
+{
+    char path[400];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/segments/%08x.seg", store, number);
+    return stat(path, &st) == 0 ? st.st_size : -1;
+}
+
+static const int64_t window = (int64_t)3600 * 1000000;
+
+static void later(int64_t us)
+{
+    clock_fake(0, clock_wall_us() + us);
+}
+
+static void test_purge(void **state)
+{
+    (void)state;
+    uint64_t floor;
+    options.undelete_us = window;
+    options.trace_us = window;
+    options.slice = 3;
+    struct engine *e = drive_open(&options);
+    for (int i = 0; i < 10; i++)
+        drive_deliver(e, 1, i % 2 ? "odd" : "even");
+    drive_create(e, 1, "Gone");
+    uint64_t box = drive_status(e, 1, "INBOX").id, gone = drive_status(e, 1, "Gone").id;
+    drive_copy(e, 1, box, 1, 8, "Gone", false);
+    drive_append(e, 1, "Gone", "Việc", "only here");
+    drive_flags(e, 1, box, 1, 5, STORE_DELETED);
+    drive_expunge(e, 1, box);
+    drive_delete(e, 1, "Gone");
+    uint64_t kept = oldest_kept(e, box, &floor);
+    care(e, true, false); /* nothing is old */
+    assert_int_equal(oldest_kept(e, box, &floor), kept);
+    assert_int_equal(floor, 0);
+    assert_int_equal(check_references(e), 11);
+    later(window + 1000000);
+    drive_deliver(e, 1, "young");
+    hold(e, 1, true);
+    care(e, true, false); /* held */
+    assert_int_equal(oldest_kept(e, box, &floor), kept);
+    assert_true(box_is_there(e, gone));
+    hold(e, 1, false);
+    care(e, true, false);
+    assert_int_equal(oldest_kept(e, box, &floor), drive_status(e, 1, "INBOX").modseq);
+    assert_int_equal(floor, drive_status(e, 1, "INBOX").modseq - 1);
+    assert_false(box_is_there(e, gone));
+    assert_int_equal(check_references(e), 6); /* five of the ten, and the young one */
+    assert_int_equal(drive_status(e, 1, "INBOX").messages, 6);
+    engine_close(&e);
+    e = drive_open(&options);
+    assert_int_equal(check_references(e), 6);
+    engine_close(&e);
+    clock_fake(0, 0);
+}
+
+static void test_dead_segments_go(void **state)
+{
+    (void)state;
+    options.undelete_us = 1;
+    struct engine *e = drive_open(&options);
+    drive_deliver(e, 1, "first");
+    drive_deliver(e, 1, "second");
+    engine_close(&e); /* seals segment 1 */
+    e = drive_open(&options);
+    drive_deliver(e, 1, "third");
+    uint64_t box = drive_status(e, 1, "INBOX").id;
+    char text[1001];
+    assert_int_equal(drive_read(e, 1, box, 1, text), ERR_OK); /* its descriptor is kept */
+    drive_flags(e, 1, box, 1, 2, STORE_DELETED);
+    drive_expunge(e, 1, box);
+    assert_in_range(segment_size(1), 100, 10000);
+    uint64_t held = engine_hold(e, 0);
+    assert_int_not_equal(held, 0);
+    care(e, true, false);
+    assert_in_range(segment_size(1), 100, 10000);
+    assert_true(engine_hold_end(e, held));
+    care(e, true, false);
+    assert_int_equal(segment_size(1), -1);
+    assert_int_equal(drive_read(e, 1, box, 1, text), ERR_MISSING);
+    assert_int_equal(drive_read(e, 1, box, 3, text), ERR_OK);
+    drive_flags(e, 1, box, 3, 3, STORE_DELETED);
+    drive_expunge(e, 1, box);
+    engine_close(&e);
+    e = drive_open(&options);
+    care(e, true, false);
+    assert_int_equal(segment_size(2), -1);
+    assert_int_equal(check_references(e), 0);
+    drive_deliver(e, 1, "its number is new");
+    assert_in_range(segment_size(3), 100, 10000);
+    engine_close(&e);
+}
+
+static void test_logs_are_held(void **state)
+{
+    (void)state;
+    char path[400];
+    options.checkpoint_size = 1 << 20;
+    options.log_keep = 15 << 20;
+    struct engine *e = drive_open(&options);
+    uint64_t held = engine_hold(e, 0);
+    snprintf(path, sizeof path, "%s/db/log.0000000001", store);
+    drive_deliver(e, 1, "one");
+    uint64_t box = drive_status(e, 1, "INBOX").id;
+    for (uint32_t n = 1; n < 4096; n *= 2)
+        drive_copy(e, 1, box, 1, n, "INBOX", false);
+    for (int i = 0; i < 60 && access(path, F_OK) == 0; i++) {
+        drive_flags(e, 1, box, 1, 4096, i % 2 ? STORE_SEEN : STORE_FLAGGED);
+        drive_copy(e, 1, box, 1, 4096, "INBOX", false);
+        if (i == 0) {
+            usleep(300000);
+            assert_int_equal(access(path, F_OK), 0);
+            assert_true(engine_hold_move(e, held, 1));
+        }
+    }
+    usleep(700000);
+    assert_int_not_equal(access(path, F_OK), 0); /* it kept more than it may */
+    assert_false(engine_hold_end(e, held));
+    engine_close(&e);
+}
+
 #define CARE_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -229,6 +403,9 @@ int main(void)
         CARE_TEST(test_references_follow_the_history),
         CARE_TEST(test_upgrade),
         CARE_TEST(test_upgrade_goes_on_after_a_death),
+        CARE_TEST(test_purge),
+        CARE_TEST(test_dead_segments_go),
+        CARE_TEST(test_logs_are_held),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
