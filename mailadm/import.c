@@ -294,6 +294,7 @@ static void plan(struct import *x)
     }
     x->n = kept;
     x->counts->all = (unsigned)kept;
+    x->counts->all_planned = strcmp(x->o.kind, "imap") != 0;
 }
 
 /* -- a process -- */
@@ -432,6 +433,31 @@ static void show_refusals(const struct import *x)
         fclose(f);
 }
 
+static void show_json(const struct import *x)
+{
+    const struct import_counts *c = x->counts;
+    const struct {
+        const char *name;
+        unsigned long long value;
+    } rows[] = {{"accounts", c->accounts},
+                {"failed", c->failed},
+                {"messages", c->seen},
+                {"imported", c->filed},
+                {"imported_bytes", c->filed_bytes},
+                {"known", c->known},
+                {"flags_changed", c->flagged},
+                {"removed", c->removed},
+                {"refused", c->refused},
+                {"left", c->left},
+                {"ms", clock_mono_ms() - c->begin_ms}};
+    printf("{\"dry_run\": %s", x->o.dry_run ? "true" : "false");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        printf(", \"%s\": %llu", rows[i].name, rows[i].value);
+    fputs(", \"report\": ", stdout);
+    adm_json(x->report);
+    puts("}");
+}
+
 static void show_end(const struct import *x)
 {
     struct import_counts *c = x->counts;
@@ -440,26 +466,17 @@ static void show_end(const struct import *x)
     if (c->refused)
         show_refusals(x);
     if (x->adm->json) {
-        printf(
-            "{\"dry_run\": %s, \"accounts\": %llu, \"failed\": %llu, \"messages\": %llu, \"imported\": %llu, "
-            "\"imported_bytes\": %llu, \"known\": %llu, \"flags_changed\": %llu, \"removed\": %llu, "
-            "\"refused\": "
-            "%llu, \"ms\": %llu, \"report\": ",
-            x->o.dry_run ? "true" : "false", (unsigned long long)c->accounts, (unsigned long long)c->failed,
-            (unsigned long long)c->seen, (unsigned long long)c->filed, (unsigned long long)c->filed_bytes,
-            (unsigned long long)c->known, (unsigned long long)c->flagged, (unsigned long long)c->removed,
-            (unsigned long long)c->refused, (unsigned long long)(clock_mono_ms() - c->begin_ms));
-        adm_json(x->report);
-        puts("}");
+        show_json(x);
         return;
     }
     import_size(c->filed_bytes, bytes);
-    printf("%s %llu messages (%s), %llu were here already, %llu changed flags, %llu removed, %llu refused; "
-           "%llu of %u "
-           "accounts failed; report: %s\n",
+    printf("%s %llu messages (%s), %llu were here already, %llu changed flags, %llu removed, %llu refused; ",
            x->o.dry_run ? "would import" : "imported", (unsigned long long)c->filed, bytes,
            (unsigned long long)c->known, (unsigned long long)c->flagged, (unsigned long long)c->removed,
-           (unsigned long long)c->refused, (unsigned long long)c->failed, c->all, x->report);
+           (unsigned long long)c->refused);
+    if (c->left)
+        printf("%llu mailboxes of others were left there; ", (unsigned long long)c->left);
+    printf("%llu of %u accounts failed; report: %s\n", (unsigned long long)c->failed, c->all, x->report);
 }
 
 static void free_accounts(struct import *x)

@@ -40,9 +40,11 @@ struct import_counts {
     atomic_ullong filed, filed_bytes;
     atomic_ullong known; /* filed by an earlier run */
     atomic_ullong flagged, removed, refused;
+    atomic_ullong left; /* mailboxes of others that were left there */
     atomic_ullong accounts, failed;
     atomic_uint next; /* account that the next free process takes */
     unsigned all;     /* accounts */
+    bool all_planned; /* planned covers all of them, not only those that were begun */
     uint64_t begin_ms;
 };
 /* A line about now: on a terminal in place of the last one. final: the last of all. */

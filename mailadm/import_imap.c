@@ -409,6 +409,22 @@ static void on_rights(void *arg, struct imap_client *c, uint32_t number, const c
     }
 }
 
+static void on_mine(void *arg, struct imap_client *c, uint32_t number, const char *name)
+{
+    (void)number;
+    if (strcmp(name, "MYRIGHTS") != 0)
+        return;
+    (void)imap_string(c); /* the mailbox */
+    struct span rights = imap_string(c);
+    *(bool *)arg = rights.p && span_find(rights, 'a') == rights.n;
+}
+
+enum err_code imap_whose(struct imap_run *x, const struct imap_box *b, bool *foreign)
+{
+    enum err_code code = ask_of_box(x, "MYRIGHTS", b, on_mine, foreign);
+    return code == ERR_DENIED ? ERR_OK : code;
+}
+
 void imap_note_rights(struct imap_run *x, const struct imap_box *b)
 {
     struct rights r = {.owner = x->login, .ok = true};

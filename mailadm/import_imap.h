@@ -43,6 +43,9 @@ struct imap_box {
 CHECK_RESULT enum err_code imap_take_boxes(struct imap_run *x);
 /* Bring its messages. ERR_OK: also when it was refused as a whole; ERR_RETRY: the connection is lost. */
 CHECK_RESULT enum err_code imap_take_box(struct imap_run *x, struct imap_box *b);
+/* By MYRIGHTS: *foreign when the login lacks the right to administer it. A refusal says nothing. ERR_RETRY.
+ */
+CHECK_RESULT enum err_code imap_whose(struct imap_run *x, const struct imap_box *b, bool *foreign);
 void imap_note_rights(struct imap_run *x, const struct imap_box *b);
 
 #endif

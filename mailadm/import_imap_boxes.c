@@ -252,14 +252,27 @@ static void free_box(struct imap_box *b)
         free(b->keywords[i]);
 }
 
+/* Who may not administer a mailbox of his own namespace has it from somebody else: Zimbra shows mounted
+ * folders so. */
+static enum err_code look_whose(struct boxes *x, struct imap_box *b)
+{
+    if (b->foreign || strcmp(b->raw, "INBOX") == 0 || !imap_can(x->run->client, "ACL"))
+        return ERR_OK;
+    return imap_whose(x->run, b, &b->foreign);
+}
+
 static enum err_code take_one(struct boxes *x, struct imap_box *b)
 {
     if (x->run->only && strcmp(x->run->only, b->name) != 0)
         return ERR_OK;
-    imap_note_rights(x->run, b);
-    if (!is_wanted(x, b))
-        return ERR_OK;
-    enum err_code code = imap_take_box(x->run, b);
+    enum err_code code = look_whose(x, b);
+    if (code == ERR_OK)
+        imap_note_rights(x->run, b);
+    if (b->foreign && !x->run->shared)
+        atomic_fetch_add(&x->run->report->counts->left, 1);
+    if (code != ERR_OK || !is_wanted(x, b))
+        return code;
+    code = imap_take_box(x->run, b);
     free(b->v); /* a large one's list */
     b->v = NULL;
     b->n = b->room = 0;

@@ -86,17 +86,20 @@ static void put_time(uint64_t s, char *out, size_t size)
         snprintf(out, size, "%" PRIu64 ":%02" PRIu64 ":%02" PRIu64, s / 3600, s / 60 % 60, s % 60);
 }
 
-/* Seconds that the rest will take: by bytes, which say more than messages; accounts that were not looked into
- * yet count as much as those that were. */
+static double rest(double planned, double seen)
+{
+    return seen > 0 && planned > seen ? (planned - seen) / seen : 0;
+}
+
+/* Seconds that the rest will take, by bytes or by messages, whichever says more; accounts that were not
+ * looked into yet count as much as those that were. */
 static uint64_t remaining_s(struct import_counts *c, uint64_t spent_ms)
 {
-    double planned = (double)c->planned_bytes, seen = (double)c->seen_bytes;
     unsigned begun = c->next < c->all ? c->next : c->all;
-    if (begun && c->next < c->all)
-        planned *= (double)c->all / begun;
-    if (seen <= 0 || planned <= seen)
-        return 0;
-    return (uint64_t)((planned - seen) / seen * (double)spent_ms / 1000);
+    double all = begun && !c->all_planned ? (double)c->all / begun : 1;
+    double bytes = rest((double)c->planned_bytes * all, (double)c->seen_bytes);
+    double messages = rest((double)c->planned * all, (double)c->seen);
+    return (uint64_t)((bytes > messages ? bytes : messages) * (double)spent_ms / 1000);
 }
 
 void import_show(struct import_counts *c, bool final)

@@ -328,6 +328,9 @@ def test_imap(province, there, tmp_path):
     assert 'Gesendet' not in boxes(province, 'lan')
     rights = [r for r in report(got) if 'rights' in r]
     assert [(r['account'], r['mailbox'], r['rights'].get('minh')) for r in rights] == [(prov.address('lan'), 'Công văn', 'lrs')]
+    mine = [r for r in report(got) if 'my_rights' in r]
+    assert [(r['account'], r['mailbox'], r['my_rights']['minh']) for r in mine] == [
+        (prov.address('minh'), 'shared/lan/Công văn', 'lrs')] and got['left'] == 1, (mine, got)
 
     c = there.imap('lan')
     c.select('INBOX')
@@ -617,3 +620,28 @@ def test_hostile_server(province, tmp_path, case):
     assert got['failed'] == 1 and not any('signal' in why for _, why in refused(got)), refused(got)
     if case.startswith('numbers'):
         assert (got['imported'], [m[3] for m in messages(province, 'khanh', 'A')]) == (1, [b'a\r\nb\r\n']), refused(got)
+
+
+# -- quota --
+
+def test_over_quota(province, tmp_path):
+    """What is over the limit is refused, each message by itself; with --over-quota it comes in."""
+    who = prov.address('giang')
+    (tmp_path / 'big').mkdir()
+    (tmp_path / 'big' / 'big.mbox').write_bytes(mbox_of([mail('small'), mail('big', ('x' * 70 + '\n') * 3000)]))
+    with open(province.ldif) as f:
+        ldif = f.read()
+    parts = ldif.split('\n\n')
+    at = [i for i, p in enumerate(parts) if re.search(r'(?m)^mail: %s$' % who, p)]
+    assert len(at) == 1
+    parts[at[0]] = re.sub(r'(?m)^mailQuotaBytes:.*\n?', '', parts[at[0]]).rstrip('\n') + '\nmailQuotaBytes: 250000'
+    with open(province.ldif, 'w') as f:
+        f.write('\n\n'.join(parts))
+    province.adm('directory', 'sync')
+    used = sum(b['bytes'] for b in province.adm_json('mailbox', 'list', who))
+    assert used < 10 ** 7
+    words = ['import', 'mbox', str(tmp_path / 'big'), '--account', who]
+    got = run(province, *words, status=65)
+    assert 'quota' in refused(got)[0][1] and got['imported'] < 2
+    again = run(province, *words, '--over-quota')
+    assert got['imported'] + again['imported'] == 2
