@@ -59,7 +59,7 @@ static enum step refuse_err(struct smtp_core *p, struct buf *out, enum err_code 
     }
 }
 
-/* -- the author (submission): every mailbox of the From field must be the login's -- */
+/* -- the author (submission): every mailbox of the From and Sender fields must be the login's -- */
 
 static enum step ask_members(struct smtp_core *p, struct buf *out);
 
@@ -96,7 +96,7 @@ static struct span author_text(struct smtp_core *p, const struct address *a)
 
 static enum step bad_author(struct smtp_core *p, struct buf *out)
 {
-    return refuse(p, out, 550, "5.7.1", SPAN("The From field does not belong to your login"));
+    return refuse(p, out, 550, "5.7.1", SPAN("The From or Sender field does not belong to your login"));
 }
 
 static enum step next_author(struct smtp_core *p, struct buf *out)
@@ -126,20 +126,30 @@ static enum step author_known(struct smtp_core *p, struct buf *out)
     return next_author(p, out);
 }
 
+/* Mailboxes of a field, all of which are to be checked. False: there is none in it, or too many. */
+static bool authors_of(struct smtp_core *p, struct span value, struct address **out)
+{
+    size_t count = 0, mailboxes = 0;
+    *out = address_list(p->tx.arena, value, AUTHORS_LIMIT + 1);
+    for (const struct address *a = *out; a; a = a->next, count++)
+        mailboxes += !(a->group_start || a->group_end);
+    return mailboxes && count <= AUTHORS_LIMIT;
+}
+
 static enum step check_author(struct smtp_core *p, struct buf *out)
 {
-    struct span value;
-    bool mailbox = false;
-    if (!intake_from(p->tx.intake, &value))
-        return refuse(p, out, 550, "5.6.0", SPAN("More than one From field, or one too long"));
-    if (!value.p)
-        return ask_members(p, out); /* one was added from the envelope */
-    p->tx.from = address_list(p->tx.arena, value, AUTHORS_LIMIT + 1);
-    size_t count = 0;
-    for (const struct address *a = p->tx.from; a; a = a->next, count++)
-        mailbox = mailbox || !(a->group_start || a->group_end);
-    if (!mailbox || count > AUTHORS_LIMIT)
+    struct span from, sender;
+    struct address *all = NULL, *more = NULL;
+    if (!intake_authors(p->tx.intake, &from, &sender))
+        return refuse(p, out, 550, "5.6.0", SPAN("More than one From or Sender field, or one too long"));
+    /* Without a From field one was added from the envelope. */
+    if ((from.p && !authors_of(p, from, &all)) || (sender.p && !authors_of(p, sender, &more)))
         return bad_author(p, out);
+    struct address **end = &all;
+    while (*end)
+        end = &(*end)->next;
+    *end = more;
+    p->tx.from = all;
     return next_author(p, out);
 }
 

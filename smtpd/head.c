@@ -9,23 +9,19 @@ void head_init(struct head *h, bool edit, void (*emit)(void *, struct span), voi
 {
     *h = (struct head){.edit = edit, .emit = emit, .missing = missing, .arg = arg};
     buf_init(&h->from, HEAD_FROM_LIMIT);
+    buf_init(&h->sender, HEAD_FROM_LIMIT);
 }
 
 void head_free(struct head *h)
 {
     buf_free(&h->from);
-}
-
-static void keep_from(struct head *h, struct span s)
-{
-    if (!buf_add_span(&h->from, s))
-        h->from_too_long = true;
+    buf_free(&h->sender);
 }
 
 static void pass(struct head *h, struct span s)
 {
-    if (h->in_from)
-        keep_from(h, s);
+    if (h->kept && !buf_add_span(h->kept, s))
+        h->too_long = true;
     if (!h->drop && s.n)
         h->emit(h->arg, s);
 }
@@ -46,18 +42,23 @@ static void begin_field(struct head *h)
     h->received += span_caseeq(name, SPAN("Received"));
     h->has_date = h->has_date || span_caseeq(name, SPAN("Date"));
     h->has_message_id = h->has_message_id || span_caseeq(name, SPAN("Message-ID"));
-    bool from = span_caseeq(name, SPAN("From"));
+    bool from = span_caseeq(name, SPAN("From")), sender = span_caseeq(name, SPAN("Sender"));
     h->from_count += from;
-    h->in_from = false;
+    h->sender_count += sender;
+    h->kept = NULL;
     flush_probe(h);
-    h->in_from = h->edit && from && h->from_count == 1;
+    if (h->edit && from && h->from_count == 1)
+        h->kept = &h->from;
+    if (h->edit && sender && h->sender_count == 1)
+        h->kept = &h->sender;
     h->in_field = true;
     h->at = HEAD_FIELD;
 }
 
 static void end_header(struct head *h)
 {
-    h->drop = h->in_from = false;
+    h->drop = false;
+    h->kept = NULL;
     h->at = HEAD_BODY;
     h->missing(h->arg);
 }
@@ -145,7 +146,8 @@ void head_finish(struct head *h)
         no_field(h);
     if (h->at != HEAD_BODY) {
         bool open_line = h->at == HEAD_FIELD && !h->drop;
-        h->drop = h->in_from = false;
+        h->drop = false;
+        h->kept = NULL;
         if (h->edit && open_line)
             h->emit(h->arg, SPAN("\r\n")); /* a field without its line end, by BDAT */
         end_header(h);

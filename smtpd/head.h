@@ -1,5 +1,5 @@
 /* Looks at the header of a message on its way in: counts Received fields, and for submission drops Bcc and
- * Return-Path, keeps the From field and adds what RFC 6409 8 lets a submission server add. */
+ * Return-Path, keeps the From and Sender fields and adds what RFC 6409 8 lets a submission server add. */
 #ifndef PROV_SMTPD_HEAD_H
 #define PROV_SMTPD_HEAD_H
 
@@ -12,10 +12,11 @@ struct head {
     enum { HEAD_LINE, HEAD_FIELD, HEAD_BODY } at;
     char probe[HEAD_PROBE]; /* the start of a line, held back until its field is known */
     size_t probe_n;
-    bool drop, in_from, in_field;
-    unsigned received, from_count;
-    bool has_date, has_message_id, from_too_long;
-    struct buf from; /* the From field's value, folded (edit only) */
+    bool drop, in_field;
+    unsigned received, from_count, sender_count;
+    bool has_date, has_message_id, too_long;
+    struct buf from, sender; /* the values of these fields, folded (edit only) */
+    struct buf *kept;        /* where the value of the field at hand goes, NULL: nowhere */
     void (*emit)(void *arg, struct span bytes);
     /* The header is over: called once, before its blank line is emitted; whole fields may be emitted. */
     void (*missing)(void *arg);

@@ -129,10 +129,11 @@ void intake_finish(struct intake *i)
         head_finish(&i->head);
 }
 
-bool intake_from(const struct intake *i, struct span *out)
+bool intake_authors(const struct intake *i, struct span *from, struct span *sender)
 {
-    *out = i->head.from_count ? buf_span(&i->head.from) : SPAN_NONE;
-    return i->head.from_count <= 1 && !i->head.from_too_long;
+    *from = i->head.from_count ? buf_span(&i->head.from) : SPAN_NONE;
+    *sender = i->head.sender_count ? buf_span(&i->head.sender) : SPAN_NONE;
+    return i->head.from_count <= 1 && i->head.sender_count <= 1 && !i->head.too_long;
 }
 
 enum err_code intake_seal(struct intake *i, struct span fields, struct content **out)

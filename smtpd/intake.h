@@ -36,10 +36,11 @@ uint64_t intake_wire_bytes(const struct intake *i);
  *   ERR_STATE   more Received fields than allowed: a loop
  * May be asked before the end too (BDAT). */
 enum err_code intake_fault(const struct intake *i);
-/* No more bytes come. Call once, before intake_from and intake_seal. */
+/* No more bytes come. Call once, before intake_authors and intake_seal. */
 void intake_finish(struct intake *i);
-/* The value of the From field; false when there is more than one field or it is too long. SPAN_NONE: none. */
-bool intake_from(const struct intake *i, struct span *out) CHECK_RESULT;
+/* The values of the From and Sender fields, SPAN_NONE: none. False when there is more than one of a kind, or
+ * one is too long. */
+bool intake_authors(const struct intake *i, struct span *from, struct span *sender) CHECK_RESULT;
 /* Put fields (whole, with line ends) before the message and finish the content. The content stays the
  * intake's. */
 CHECK_RESULT enum err_code intake_seal(struct intake *i, struct span fields, struct content **out);

@@ -115,10 +115,13 @@ static enum step with_sender(struct smtp_core *p, struct buf *out)
                        core_secure(p) || p->conf->auth_plaintext_without_tls
                            ? "Authentication required"
                            : "Authentication required, STARTTLS comes first");
-    if (!p->login.in || p->tx.sender.n == 0 || span_eq(p->tx.sender, span_str(p->login.address)))
+    if (!p->login.in)
         return accepted(p, out);
+    /* Asked each time, for the own address and the null sender too: a session may outlast the account's
+     * right. */
+    struct span as = p->tx.sender.n ? p->tx.sender : span_str(p->login.address);
     struct ticket *t = wait_for(p, may_send_known);
-    p->b->may_send(p->b->arg, &p->login.account, p->tx.sender, t, may_send_answer);
+    p->b->may_send(p->b->arg, &p->login.account, as, t, may_send_answer);
     return STEP_PAUSED;
 }
 

@@ -194,12 +194,15 @@ def test_members_of_a_group(office, word):
 def test_disabled_and_back(office, word):
     send(office, address('minh'), word)
     c = office.imap('minh', select='INBOX')
+    s = office.submission('minh')
     change(office, 'dn: uid=minh,%s\nchangetype: modify\nreplace: mailAccountStatus\nmailAccountStatus: disabled\n' % PEOPLE)
     with pytest.raises((imaplib.IMAP4.error, OSError)):
         for _ in range(50):
             c.noop()
             time.sleep(0.1)
     assert rcpt(office, address('minh')) == 550 and login_fails(office, 'minh')
+    assert s.mail(address('minh'))[0] == 553 and s.mail('')[0] == 553  # who is logged in still sends nothing
+    s.close()
     change(office, 'dn: uid=minh,%s\nchangetype: modify\nreplace: mailAccountStatus\nmailAccountStatus: active\n' % PEOPLE)
     assert len(office.find('minh', word)) == 1
 

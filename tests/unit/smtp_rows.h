@@ -295,12 +295,22 @@ static const struct row rows[] = {
      "DATA\r\nFrom: an@gialai.example\r\nFrom: binh@gialai.example\r\n\r\n.\r\n" FROM_AN RCPT
      "DATA\r\nFrom: The Chairman\r\n\r\n.\r\n" FROM_AN RCPT "DATA\r\nFrom:\r\n\r\n.\r\n" FROM_AN RCPT
      "DATA\r\nFrom: later@gialai.example\r\n\r\n.\r\n",
-     LOCAL_IN OK1 OK5 GO "550 5.7.1 The From field does not belong to your login\r\n" OK1 OK5 GO
-                         "550 5.7.1 The From field does not belong to your login\r\n" OK1 OK5 GO
-                         "550 5.6.0 More than one From field, or one too long\r\n" OK1 OK5 GO
-                         "550 5.7.1 The From field does not belong to your login\r\n" OK1 OK5 GO
-                         "550 5.7.1 The From field does not belong to your login\r\n" OK1 OK5 GO
+     LOCAL_IN OK1 OK5 GO "550 5.7.1 The From or Sender field does not belong to your login\r\n" OK1 OK5 GO
+                         "550 5.7.1 The From or Sender field does not belong to your login\r\n" OK1 OK5 GO
+                         "550 5.6.0 More than one From or Sender field, or one too long\r\n" OK1 OK5 GO
+                         "550 5.7.1 The From or Sender field does not belong to your login\r\n" OK1 OK5 GO
+                         "550 5.7.1 The From or Sender field does not belong to your login\r\n" OK1 OK5 GO
                          "451 4.3.0 Cannot check the author now, try again later\r\n"},
+    {"whose Sender", SUB_LOCAL,
+     EHLO LOGIN FROM_AN RCPT
+     "DATA\r\nFrom: an@gialai.example\r\nSender: binh@gialai.example\r\n\r\n.\r\n" FROM_AN RCPT
+     "DATA\r\nsender :\r\n <binh@gialai.example>\r\n\r\n.\r\n" FROM_AN RCPT
+     "DATA\r\nSender: an@gialai.example\r\nSender: an@gialai.example\r\n\r\n.\r\n" FROM_AN RCPT
+     "DATA\r\nSender:\r\n\r\n.\r\n",
+     LOCAL_IN OK1 OK5 GO "550 5.7.1 The From or Sender field does not belong to your login\r\n" OK1 OK5 GO
+                         "550 5.7.1 The From or Sender field does not belong to your login\r\n" OK1 OK5 GO
+                         "550 5.6.0 More than one From or Sender field, or one too long\r\n" OK1 OK5 GO
+                         "550 5.7.1 The From or Sender field does not belong to your login\r\n"},
     {"another address of the author", SUB_LOCAL,
      EHLO LOGIN FROM_AN RCPT
      "DATA\r\nDate: x\r\nMessage-ID: x\r\nFrom: AN <an.van@gialai.example>\r\n\r\n.\r\n",
