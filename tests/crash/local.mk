@@ -8,4 +8,5 @@ tests_crash_faulty_stored_LDADD = common/libnet.a common/libbase.a $(ENGINE_LIBS
 tests_crash_faulty_directoryd_SOURCES = $(common_directory_directoryd_SOURCES) $(FAULTY_SOURCES)
 tests_crash_faulty_directoryd_CPPFLAGS = $(FAULTY_CPPFLAGS)
 tests_crash_faulty_directoryd_LDADD = $(common_directory_directoryd_LDADD)
-EXTRA_DIST += tests/crash/test_kill.py
+EXTRA_DIST += tests/crash/test_kill.py tests/crash/test_crash.py tests/crash/harness.py tests/crash/actors.py \
+	tests/crash/model.py tests/crash/imap_client.py
