@@ -1,9 +1,13 @@
 /* kill -9 of stored while workers use it, against a model. Several processes deliver, several change
  * mailboxes in every way that store.h has, one only looks; meanwhile stored is killed at random instants.
  * Afterwards: each acknowledged delivery is there exactly once, none twice, every mailbox is as its model
- * says, counters agree with rows, and no UID that anybody saw ever named another message. usage: crash_store
- * [KILLS [DELIVERIES [SEED]]] */
+ * says, counters agree with rows, and no UID that anybody saw ever named another message. With a mode that is
+ * not kill, it is not the process that dies but the power that fails (disk.c): what was not synced is lost or
+ * torn by chance. usage: crash_store [KILLS [DELIVERIES [SEED [MODE]]]]; MODE: kill, power (blocks of 4096,
+ * names as on ext4), strict (names need the sync of their folder), torn (blocks of 512), all (everything
+ * unsynced goes), forget (syncs do nothing: must fail) */
 #include "common/base/clock.h"
+#include "tests/crash/disk_page.h"
 #include "tests/lib/store_env.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -594,6 +598,84 @@ static bool reap(pid_t *pids, bool wait)
     return all;
 }
 
+/* -- the power -- */
+
+static const struct mode {
+    const char *name;
+    uint32_t flags, grain;
+} modes[] = {{"kill", 0, 0},
+             {"power", 0, 4096},
+             {"strict", DISK_STRICT, 4096},
+             {"pages", DISK_NAMES, 16384},
+             {"torn", DISK_STRICT, 512},
+             {"all", DISK_STRICT | DISK_ALL, 4096},
+             {"forget", DISK_FORGET, 4096}};
+static struct disk_page *disk;
+
+static void power_start(const char *name)
+{
+    static char path[] = "/tmp/disk-XXXXXX", shim[4096];
+    const struct mode *m = NULL;
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
+        if (strcmp(modes[i].name, name) == 0)
+            m = &modes[i];
+    if (!m)
+        fail("no such mode", 0, 0);
+    if (!m->grain)
+        return;
+    int fd = mkostemp(path, O_CLOEXEC);
+    if (fd < 0 || ftruncate(fd, sizeof *disk) != 0)
+        fail("no control file", (unsigned long)errno, 0);
+    disk = mmap(NULL, sizeof *disk, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (disk == MAP_FAILED)
+        fail("mmap", (unsigned long)errno, 0);
+    close(fd);
+    disk->cut_after = -1;
+    disk->flags = m->flags;
+    disk->grain = m->grain;
+    disk->seed = seed;
+    snprintf(shim, sizeof shim, "%s/tests/crash/disk.so",
+             getenv("top_builddir") ? getenv("top_builddir") : ".");
+    setenv("STORED_PRELOAD", shim, 1);
+    setenv("DISK_CONTROL", path, 1);
+}
+
+static void power_end(void)
+{
+    if (!disk)
+        return;
+    printf("crash_store: %lu power cuts in %lu operations; blocks lost %lu, kept %lu; names lost %lu\n",
+           (unsigned long)disk->cuts, (unsigned long)disk->ops, (unsigned long)disk->blocks_lost,
+           (unsigned long)disk->blocks_kept, (unsigned long)disk->names_lost);
+    unlink(getenv("DISK_CONTROL"));
+}
+
+/* Let the power fail within some operations; a start may be hit as well. */
+static void power_cut(void)
+{
+    enum { PATIENCE_MS = 3000 };
+    int status = 0;
+    disk->seed = random_below(1 << 30);
+    disk->cut_after = (int32_t)random_below(random_below(3) ? 60 : 600);
+    for (int ms = 0; ms < PATIENCE_MS && env.pid; ms++) {
+        usleep(1000);
+        if (waitpid(env.pid, &status, WNOHANG) == env.pid)
+            env.pid = 0;
+    }
+    disk->cut_after = -1;
+    if (!env.pid && WIFEXITED(status))
+        fail("stored ended by itself", (unsigned long)WEXITSTATUS(status), disk->cuts);
+    env_kill(&env);
+}
+
+static void end_stored(void)
+{
+    if (disk)
+        power_cut();
+    else
+        env_kill(&env);
+}
+
 int main(int argc, char **argv)
 {
     unsigned kills = argc > 1 ? (unsigned)atoi(argv[1]) : 12;
@@ -604,6 +686,8 @@ int main(int argc, char **argv)
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED)
         fail("mmap", (unsigned long)errno, 0);
+    if (argc > 4)
+        power_start(argv[4]);
     env_start(&env, "store_segment_size = 1M\nstore_checkpoint_interval = 500ms\n");
     env_loop_free(&env); /* each child has its own, and none is inherited */
     for (unsigned i = 0; i < DELIVERERS + CHANGERS + 1; i++)
@@ -612,8 +696,9 @@ int main(int argc, char **argv)
     random_state = seed;
     unsigned killed = 0;
     while (killed < kills && !reap(pids, false)) {
-        usleep(1000 * (100 + random_below(500)));
-        env_kill(&env);
+        if (!disk || killed % 4) /* some come at once: at the start */
+            usleep(1000 * (100 + random_below(500)));
+        end_stored();
         killed++;
         env_restart(&env);
     }
@@ -632,5 +717,6 @@ int main(int argc, char **argv)
     free(got.rows);
     status = env_stop(&env);
     env_end(&env);
+    power_end();
     return status;
 }
