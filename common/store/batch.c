@@ -375,11 +375,8 @@ static void flush_log(struct batch *b)
     struct engine *e = b->e;
     if (e->commits) {
         FAULT_STEP("store.batch.committed");
-        int ret = 0;
         if (!FAULT("store.log.forgotten")) /* a wrong store, which the crash harness must find out */
-            ret = FAULT_CODE("store.log.flush", e->env->log_flush(e->env, NULL));
-        if (ret != 0)
-            engine_fatal(e, "flushing the log", db_strerror(ret));
+            env_log_flush(e);
         FAULT_STEP("store.batch.flushed");
         atomic_fetch_add(&e->count.flushes, 1);
         e->commits = false;

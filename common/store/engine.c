@@ -2,6 +2,7 @@
  * then recovery, then what a crash left half done, and only then the first request. */
 #include "common/store/engine_int.h"
 #include "common/base/fault.h"
+#include "common/store/pages.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -124,8 +125,11 @@ static enum err_code open_folder(struct engine *e, struct err *why)
     if (!make_dir(e->dir_fd, "segments") || !make_dir(e->dir_fd, "db"))
         return folder_failed(e, "mkdir", why);
     e->segment_dir_fd = openat(e->dir_fd, "segments", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (e->segment_dir_fd < 0)
-        return folder_failed(e, "segments", why);
+    e->db_dir_fd = openat(e->dir_fd, "db", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (e->segment_dir_fd < 0 || e->db_dir_fd < 0)
+        return folder_failed(e, "segments or db", why);
+    if (!making_begin(e))
+        return folder_failed(e, "making the store", why);
     return format_check(e, why);
 }
 
@@ -159,7 +163,7 @@ static struct engine *engine_alloc(const struct engine_options *o)
     struct engine *e = xcalloc(1, sizeof *e);
     e->o = *o;
     e->dir = xstrdup(o->dir);
-    e->lock_fd = e->dir_fd = e->segment_dir_fd = -1;
+    e->lock_fd = e->dir_fd = e->segment_dir_fd = e->db_dir_fd = -1;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&e->lock, NULL);
@@ -189,6 +193,8 @@ static void close_fd(int fd)
 static void engine_release(struct engine *e)
 {
     env_close(e);
+    if (e->paged)
+        pages_stop();
     segments_close(e);
     units_close(e);
     for (struct job *j = e->sliced, *next; j; j = next) {
@@ -196,6 +202,7 @@ static void engine_release(struct engine *e)
         job_free(&j);
     }
     close_fd(e->segment_dir_fd);
+    close_fd(e->db_dir_fd);
     close_fd(e->dir_fd);
     close_fd(e->lock_fd);
     free(e->leases);
@@ -219,8 +226,14 @@ enum err_code engine_open(const struct engine_options *o, struct engine **out, s
     enum err_code code = open_folder(e, why);
     if (code == ERR_OK) {
         ballast_give(e);
+        code = pages_start(e->dir_fd, e->db_dir_fd, why);
+    }
+    if (code == ERR_OK) {
+        e->paged = true;
         code = env_open(e, why);
     }
+    if (code == ERR_OK && !making_end(e))
+        code = folder_failed(e, "making the store", why);
     if (code == ERR_OK)
         code = upgrade_run(e, why);
     if (code == ERR_OK && ids_load(e) != ERR_OK)
@@ -232,8 +245,8 @@ enum err_code engine_open(const struct engine_options *o, struct engine **out, s
     if (code == ERR_OK && done_resume(e) != ERR_OK)
         code = err_set(why, ERR_BUG, NULL, "%s: reading what was under way", e->dir);
     FAULT_STEP("store.recovery.resumed");
-    if (code == ERR_OK && e->env->log_flush(e->env, NULL) != 0)
-        code = err_set(why, ERR_BUG, NULL, "%s: flushing the log", e->dir);
+    if (code == ERR_OK)
+        env_log_flush(e);
     if (code == ERR_OK) {
         ballast_take(e);
         code = start_threads(e, why);
@@ -262,8 +275,7 @@ void engine_close(struct engine **ep)
     pthread_join(e->care, NULL);
     stream_close(&e->small);
     stream_close(&e->large);
-    if (e->env->log_flush(e->env, NULL) != 0)
-        engine_fatal(e, "flushing the log", "at the end");
+    env_log_flush(e);
     env_checkpoint(e, true);
     engine_release(e);
     *ep = NULL;

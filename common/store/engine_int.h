@@ -130,7 +130,9 @@ struct engine {
     struct engine_options o;
     unsigned format;
     char *dir;
-    int lock_fd, dir_fd, segment_dir_fd;
+    int lock_fd, dir_fd, segment_dir_fd, db_dir_fd;
+    bool paged;  /* pages_start was called */
+    bool making; /* the store is being made: until it is, a start begins anew */
     DB_ENV *env;
     DB *db[T_COUNT];
 
@@ -279,6 +281,8 @@ enum {
 enum err_code env_open(struct engine *e, struct err *why) CHECK_RESULT;
 void env_close(struct engine *e);
 void env_checkpoint(struct engine *e, bool force);
+/* Flush the log, with the names of its files; a failure ends the process. */
+void env_log_flush(struct engine *e);
 bool env_has_versions(enum table t);
 uint64_t env_log_bytes(struct engine *e); /* bytes of log ever written, roughly */
 
@@ -309,6 +313,12 @@ bool segments_step(struct engine *e, struct walk *w);
 enum err_code format_check(struct engine *e, struct err *why) CHECK_RESULT;
 /* Bring an older store to STORE_FORMAT. */
 enum err_code upgrade_run(struct engine *e, struct err *why) CHECK_RESULT;
+
+/* -- making.c -- */
+/* Before the databases are opened, with all folders open; false: errno. */
+bool making_begin(struct engine *e) CHECK_RESULT;
+/* All databases are there, with their names. */
+bool making_end(struct engine *e) CHECK_RESULT;
 
 /* -- ids.c -- */
 enum err_code ids_load(struct engine *e) CHECK_RESULT;

@@ -3,6 +3,7 @@
  * holds. When there is a checkpoint is care.c's to say. */
 #include "common/store/engine_int.h"
 #include "common/base/fault.h"
+#include "common/store/pages.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -110,9 +111,18 @@ enum err_code env_open(struct engine *e, struct err *why)
     for (int t = 0; code == ERR_OK && t < T_COUNT; t++)
         code = open_table(e, (enum table)t, why);
     FAULT_STEP("store.recovery.tables");
-    if (code == ERR_OK && e->env->log_flush(e->env, NULL) != 0)
-        code = err_set(why, ERR_BUG, NULL, "log_flush failed");
+    if (code == ERR_OK)
+        env_log_flush(e);
     return code;
+}
+
+void env_log_flush(struct engine *e)
+{
+    int ret = FAULT_CODE("store.log.flush", e->env->log_flush(e->env, NULL));
+    if (ret != 0)
+        engine_fatal(e, "flushing the log", db_strerror(ret));
+    if (!pages_names_sync())
+        engine_fatal(e, "syncing the log's folder", strerror(errno));
 }
 
 void env_close(struct engine *e)
@@ -166,6 +176,8 @@ void env_checkpoint(struct engine *e, bool force)
     }
     if (ret != 0)
         engine_fatal(e, "checkpoint", db_strerror(ret));
+    if (!pages_names_sync()) /* before older logs go */
+        engine_fatal(e, "syncing the log's folder", strerror(errno));
     atomic_fetch_add(&e->count.checkpoints, 1);
     FAULT_STEP("store.checkpoint.done");
     remove_logs(e);

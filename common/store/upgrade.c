@@ -209,8 +209,8 @@ static enum err_code run(struct upgrade *u, struct tx *t)
         code = slice(u, t, &v);
         if (++u->slices % CHECKPOINT_EVERY == 0)
             env_checkpoint(u->e, false);
-        else if (u->slices % FLUSH_EVERY == 0 && u->e->env->log_flush(u->e->env, NULL) != 0)
-            engine_fatal(u->e, "flushing the log", "in an upgrade");
+        else if (u->slices % FLUSH_EVERY == 0)
+            env_log_flush(u->e);
         if (u->e->o.progress)
             u->e->o.progress(u->e->o.arg, u->at.phase == PHASE_HISTORY ? "history" : "contents", u->records);
         if (code == ERR_OK && u->at.phase != PHASE_DONE)
@@ -234,8 +234,8 @@ enum err_code upgrade_run(struct engine *e, struct err *why)
         code = run(&u, &t);
         tx_free(&t);
     }
-    if (code == ERR_OK && e->env->log_flush(e->env, NULL) != 0)
-        code = ERR_BUG;
+    if (code == ERR_OK)
+        env_log_flush(e);
     if (code != ERR_OK)
         return err_set(why, code, NULL, "%s: upgrading from format %u: %s", e->dir, e->format,
                        err_name(code));

@@ -36,7 +36,8 @@ STORED_POINTS = (
     'store.answers.given', 'store.lazy.committed', 'store.segment.made', 'store.segment.headed', 'store.segment.named',
     'store.segment.recorded', 'store.segment.full', 'store.segment.sealed', 'store.segment.write', 'store.segment.sync',
     'store.large.copied', 'store.large.written', 'store.large.synced', 'store.log.flush', 'store.database.put',
-    'store.checkpoint.begun', 'store.checkpoint.done', 'store.logs.removed')
+    'store.checkpoint.begun', 'store.checkpoint.done', 'store.logs.removed', 'store.pages.write', 'store.pages.written',
+    'store.pages.sync', 'store.pages.torn', 'store.pages.placed', 'store.pages.gone', 'store.names.due', 'store.names.sync')
 # Passed by a start only.
 START_POINTS = ('store.recovery.tables', 'store.recovery.cut', 'store.recovery.settled', 'store.recovery.committed',
                 'store.recovery.resumed', 'directory.copy.opened')
@@ -212,7 +213,7 @@ class Run:
         """Die at the point's n-th passing."""
         daemon, page = daemon_of(point), self.pages[daemon_of(point)]
         usual = point not in START_POINTS
-        rare = any(w in point for w in ('segment', 'ids', 'large', 'checkpoint', 'logs', 'directory', 'slice', 'lazy'))
+        rare = any(w in point for w in ('pages', 'names', 'segment', 'ids', 'large', 'checkpoint', 'logs', 'directory', 'slice', 'lazy'))
         skip = (self.r.randrange(2) if rare else self.r.randrange(40)) if skip is None and usual else skip or 0
         old, before = self.p.pid(daemon), 0
         page.arm(point, skip=skip)

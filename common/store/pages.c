@@ -1,0 +1,487 @@
+/* Berkeley DB writes its pages in place. Pages larger than what a disk writes as a whole can be torn when the
+ * power fails, and also by a kill -9 (the kernel stops a write between two pages of its cache): the page's
+ * head then says that the log was applied, its other half is old, and recovery passes over it. So pages go to
+ * a journal first: they wait in memory until a sync is asked for or many have come together, are written to
+ * the journal and synced, and only then in place. After a crash the journal, if whole, is written in place
+ * again. The hard point is that reads must see what waits, and see it whole: they look here first, and read
+ * again when pages were written in place meanwhile.
+ *
+ *   wait in memory -> journal written -> journal synced -> in place -> files synced -> journal void
+ *
+ * The library's file calls are replaced for the whole process, hence the one static object. Logs pass
+ * through: their records have checksums of their own. The names of new log files are brought to the disk on
+ * request, since the library does not sync its folder. */
+#include "common/store/pages.h"
+#include "common/base/buf.h"
+#include "common/base/fault.h"
+#include "common/base/log.h"
+#include "common/store/crc.h"
+#include <assert.h>
+#include <db.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <uthash.h>
+
+enum {
+    TOGETHER = 16 << 20, /* bytes that wait before they are written without being asked */
+    MOST = 4 * TOGETHER, /* that wait while the disk is full */
+    JOURNAL_LIMIT = MOST + (8 << 20),
+    HEAD = 32,  /* of the journal: magic, pages, bytes, CRC-32C of what follows and of the head */
+    ENTRY = 24, /* inode, offset, size, zeros */
+    FILES = 64,
+    PAGE_LIMIT = 64 << 10
+};
+static const char magic[8] = "PMPAGE\0\1";
+
+struct place {
+    uint64_t ino;
+    int64_t at;
+};
+struct waiting {
+    struct place place;
+    size_t n;
+    UT_hash_handle hh;
+    unsigned char bytes[];
+};
+struct paged {
+    uint64_t ino;
+    int fd;
+    size_t page; /* bytes of a page */
+};
+static struct pages {
+    int mail_dir, db_dir, journal;
+    pthread_mutex_t lock;  /* guards the lists and files */
+    pthread_mutex_t going; /* held while pages go to the disk */
+    struct waiting *fresh, *leaving;
+    size_t bytes;    /* of fresh */
+    uint64_t rounds; /* of pages that went */
+    struct paged files[FILES];
+    size_t file_count;
+    pthread_mutex_t naming; /* held while names go to the disk */
+    _Atomic uint64_t names_made, names_synced;
+} p = {.mail_dir = -1,
+       .db_dir = -1,
+       .journal = -1,
+       .lock = PTHREAD_MUTEX_INITIALIZER,
+       .going = PTHREAD_MUTEX_INITIALIZER,
+       .naming = PTHREAD_MUTEX_INITIALIZER};
+
+static bool write_all(int fd, const void *from, size_t n, int64_t at)
+{
+    const char *s = from;
+    while (n) {
+        ssize_t got = FAULT("store.pages.write") ? -1 : pwrite(fd, s, n, at);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return false;
+        s += got;
+        n -= (size_t)got;
+        at += got;
+    }
+    return true;
+}
+
+/* -- the journal -- */
+
+static bool journal_add(struct buf *b, const struct waiting *w)
+{
+    return buf_add_u64(b, w->place.ino) && buf_add_u64(b, (uint64_t)w->place.at) &&
+           buf_add_u32(b, (uint32_t)w->n) && buf_add_u32(b, 0) && buf_add(b, w->bytes, w->n);
+}
+
+static bool journal_write(const struct waiting *list)
+{
+    struct buf body, head;
+    buf_init(&body, JOURNAL_LIMIT);
+    buf_init(&head, HEAD);
+    bool ok = true;
+    for (const struct waiting *w = list; w && ok; w = w->hh.next)
+        ok = journal_add(&body, w);
+    ok = ok && buf_add(&head, magic, sizeof magic) && buf_add_u32(&head, (uint32_t)HASH_COUNT(list)) &&
+         buf_add_u64(&head, body.n) && buf_add_u32(&head, crc32c(0, buf_span(&body))) &&
+         buf_add_u32(&head, crc32c(0, buf_span(&head))) && buf_add_u32(&head, 0);
+    assert(ok);
+    ok = write_all(p.journal, body.p, body.n, HEAD) && write_all(p.journal, head.p, head.n, 0);
+    buf_free(&body);
+    buf_free(&head);
+    FAULT_STEP("store.pages.written");
+    return ok && !FAULT("store.pages.sync") && fdatasync(p.journal) == 0;
+}
+
+/* Not synced: until the next journal is, nothing else is written in place, and the same pages may go again.
+ */
+static bool journal_void(void)
+{
+    static const char zeros[HEAD];
+    return write_all(p.journal, zeros, sizeof zeros, 0);
+}
+
+/* -- to the disk -- */
+
+static bool in_place(const struct waiting *list)
+{
+    bool ok = true, synced[FILES] = {false};
+    for (const struct waiting *w = list; w && ok; w = w->hh.next) {
+        size_t i = 0;
+        while (p.files[i].ino != w->place.ino)
+            i++;
+        ok = write_all(p.files[i].fd, w->bytes, w->n, w->place.at);
+        synced[i] = true;
+        if (w == list)
+            FAULT_STEP("store.pages.torn");
+    }
+    FAULT_STEP("store.pages.placed");
+    for (size_t i = 0; i < FILES && ok; i++)
+        ok = !synced[i] || fdatasync(p.files[i].fd) == 0;
+    return ok;
+}
+
+static void forget(struct waiting **list)
+{
+    struct waiting *w, *next;
+    HASH_ITER(hh, *list, w, next)
+    {
+        HASH_DEL(*list, w);
+        free(w);
+    }
+}
+
+/* What did not go waits on, unless it was written again meanwhile. */
+static void wait_on(void)
+{
+    struct waiting *w, *next, *newer;
+    HASH_ITER(hh, p.leaving, w, next)
+    {
+        HASH_DEL(p.leaving, w);
+        HASH_FIND(hh, p.fresh, &w->place, sizeof w->place, newer);
+        if (newer) {
+            free(w);
+            continue;
+        }
+        HASH_ADD(hh, p.fresh, place, sizeof w->place, w);
+        p.bytes += w->n;
+    }
+}
+
+/* Everything that waits. Answers 0 or an errno. */
+static int go(void)
+{
+    int error = 0;
+    pthread_mutex_lock(&p.going);
+    pthread_mutex_lock(&p.lock);
+    p.leaving = p.fresh;
+    p.fresh = NULL;
+    p.bytes = 0;
+    pthread_mutex_unlock(&p.lock);
+    if (p.leaving && !(journal_write(p.leaving) && in_place(p.leaving) && journal_void()))
+        error = errno ? errno : EIO;
+    FAULT_STEP("store.pages.gone");
+    pthread_mutex_lock(&p.lock);
+    p.rounds++;
+    if (error)
+        wait_on();
+    else
+        forget(&p.leaving);
+    pthread_mutex_unlock(&p.lock);
+    pthread_mutex_unlock(&p.going);
+    return error;
+}
+
+/* -- the library's calls -- */
+
+static struct paged *paged_find(uint64_t ino)
+{
+    for (size_t i = 0; i < p.file_count; i++)
+        if (p.files[i].ino == ino)
+            return &p.files[i];
+    return NULL;
+}
+
+static bool paged_need(int fd, uint64_t ino, size_t page)
+{
+    if (paged_find(ino))
+        return true;
+    int own = p.file_count < FILES ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
+    if (own < 0)
+        return false;
+    p.files[p.file_count++] = (struct paged){ino, own, page};
+    return true;
+}
+
+static uint64_t inode(int fd)
+{
+    struct stat st;
+    return fstat(fd, &st) == 0 ? st.st_ino : 0;
+}
+
+static void keep(struct place place, const void *from, size_t n)
+{
+    struct waiting *w = NULL;
+    HASH_FIND(hh, p.fresh, &place, sizeof place, w);
+    if (w && w->n != n) {
+        HASH_DEL(p.fresh, w);
+        p.bytes -= w->n;
+        free(w);
+        w = NULL;
+    }
+    if (!w) {
+        w = xmalloc(sizeof *w + n);
+        memset(w, 0, sizeof *w);
+        w->place = place;
+        w->n = n;
+        HASH_ADD(hh, p.fresh, place, sizeof w->place, w);
+        p.bytes += n;
+    }
+    memcpy(w->bytes, from, n);
+}
+
+static ssize_t on_pwrite(int fd, const void *from, size_t n, off_t at)
+{
+    struct place place = {.ino = inode(fd), .at = at};
+    pthread_mutex_lock(&p.lock);
+    bool waits = n <= PAGE_LIMIT && place.ino && paged_need(fd, place.ino, n);
+    bool full = waits && p.bytes >= MOST;
+    if (waits && !full)
+        keep(place, from, n);
+    bool many = p.bytes >= TOGETHER;
+    pthread_mutex_unlock(&p.lock);
+    if (!waits)
+        return pwrite(fd, from, n, at);
+    int error = many ? go() : 0;
+    if (!full || error == 0)
+        return full ? on_pwrite(fd, from, n, at) : (ssize_t)n;
+    errno = error;
+    return -1;
+}
+
+static const struct waiting *waiting_at(struct place place)
+{
+    struct waiting *w = NULL;
+    HASH_FIND(hh, p.fresh, &place, sizeof place, w);
+    if (!w)
+        HASH_FIND(hh, p.leaving, &place, sizeof place, w);
+    return w;
+}
+
+/* Put what waits over what was read of the file; the file may end before it. */
+static ssize_t overlay(const struct paged *f, char *out, size_t n, off_t at, ssize_t got)
+{
+    const off_t page = (off_t)f->page, last = at + (off_t)n;
+    for (off_t i = at / page * page; i < last; i += page) {
+        const struct waiting *w = waiting_at((struct place){f->ino, i});
+        if (!w)
+            continue;
+        off_t from = i > at ? i : at, to = i + (off_t)w->n < last ? i + (off_t)w->n : last;
+        if (from - at > (off_t)got) /* a hole before it */
+            memset(out + got, 0, (size_t)(from - at - got));
+        memcpy(out + (from - at), w->bytes + (from - i), (size_t)(to - from));
+        got = got > to - at ? got : (ssize_t)(to - at);
+    }
+    return got;
+}
+
+static ssize_t on_pread(int fd, void *out, size_t n, off_t at)
+{
+    const uint64_t ino = inode(fd);
+    for (;;) {
+        pthread_mutex_lock(&p.lock);
+        const struct paged *f = paged_find(ino);
+        const struct waiting *w = f ? waiting_at((struct place){ino, at}) : NULL;
+        const uint64_t rounds = p.rounds;
+        if (w && w->n >= n)
+            memcpy(out, w->bytes, n);
+        pthread_mutex_unlock(&p.lock);
+        if (w && w->n >= n)
+            return (ssize_t)n;
+        ssize_t got = pread(fd, out, n, at);
+        if (!f || got < 0)
+            return got;
+        pthread_mutex_lock(&p.lock);
+        bool again = p.rounds != rounds;
+        if (!again)
+            got = overlay(f, out, n, at, got);
+        pthread_mutex_unlock(&p.lock);
+        if (!again)
+            return got;
+    }
+}
+
+static bool is_paged(int fd)
+{
+    const uint64_t ino = inode(fd);
+    pthread_mutex_lock(&p.lock);
+    bool is = paged_find(ino) != NULL;
+    pthread_mutex_unlock(&p.lock);
+    return is;
+}
+
+static int on_fsync(int fd)
+{
+    int error = is_paged(fd) ? go() : 0;
+    if (error == 0)
+        return fdatasync(fd);
+    errno = error;
+    return -1;
+}
+
+static int on_ftruncate(int fd, off_t size)
+{
+    int error = is_paged(fd) ? go() : 0;
+    if (error == 0)
+        return ftruncate(fd, size);
+    errno = error;
+    return -1;
+}
+
+static int on_open(const char *path, int flags, ...)
+{
+    mode_t mode = 0;
+    if (flags & O_CREAT) {
+        va_list list;
+        va_start(list, flags);
+        mode = va_arg(list, mode_t);
+        va_end(list);
+    }
+    int fd = open(path, flags | O_CLOEXEC, mode);
+    if (flags & O_CREAT)
+        atomic_fetch_add(&p.names_made, 1);
+    return fd;
+}
+
+bool pages_names_sync(void)
+{
+    bool ok = true;
+    if (atomic_load(&p.names_synced) == atomic_load(&p.names_made))
+        return true;
+    pthread_mutex_lock(&p.naming);
+    uint64_t made = atomic_load(&p.names_made);
+    if (atomic_load(&p.names_synced) != made) {
+        FAULT_STEP("store.names.due");
+        ok = !FAULT("store.names.sync") && fsync(p.db_dir) == 0;
+        if (ok)
+            atomic_store(&p.names_synced, made);
+    }
+    pthread_mutex_unlock(&p.naming);
+    return ok;
+}
+
+/* -- life -- */
+
+/* The database file with this inode; -1: it is gone. */
+static int open_inode(uint64_t ino)
+{
+    int fd = openat(p.db_dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), found = -1;
+    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+    for (struct dirent *f; d && found < 0 && (f = readdir(d));)
+        if (f->d_ino == ino && f->d_type != DT_DIR)
+            found = openat(p.db_dir, f->d_name, O_RDWR | O_CLOEXEC);
+    if (d)
+        closedir(d);
+    return found;
+}
+
+/* Write the journal's pages in place again: the same bytes as before, or what a crash kept from going. */
+static bool replay(struct span body, size_t *count)
+{
+    struct reader r = reader_of(body);
+    uint64_t last = 0;
+    int fd = -1;
+    bool ok = true;
+    for (; r.s.n && ok && !r.bad; ++*count) {
+        uint64_t ino = read_u64(&r), at = read_u64(&r);
+        uint32_t n = read_u32(&r);
+        (void)read_u32(&r);
+        struct span bytes = read_bytes(&r, n);
+        if (ino != last) {
+            ok = fd < 0 || (fsync(fd) == 0 && close(fd) == 0);
+            fd = open_inode(ino);
+            last = ino;
+        }
+        ok = ok && (fd < 0 || write_all(fd, bytes.p, bytes.n, (int64_t)at));
+    }
+    return (fd < 0 || (fsync(fd) == 0 && close(fd) == 0)) && ok && !r.bad;
+}
+
+/* The journal's body, if it is whole. */
+static bool journal_read(struct buf *out)
+{
+    char head[HEAD];
+    if (pread(p.journal, head, sizeof head, 0) != (ssize_t)sizeof head ||
+        memcmp(head, magic, sizeof magic) != 0)
+        return false;
+    struct reader r = reader_of(span_of(head + sizeof magic, sizeof head - sizeof magic));
+    (void)read_u32(&r);
+    const uint64_t n = read_u64(&r);
+    const uint32_t crc = read_u32(&r), head_crc = read_u32(&r);
+    char *to = head_crc == crc32c(0, span_of(head, HEAD - 8)) && n <= JOURNAL_LIMIT
+                   ? buf_reserve(out, (size_t)n)
+                   : NULL;
+    if (!to || pread(p.journal, to, (size_t)n, HEAD) != (ssize_t)n)
+        return false;
+    buf_commit(out, (size_t)n);
+    return crc32c(0, buf_span(out)) == crc;
+}
+
+static bool recover(void)
+{
+    struct buf body;
+    size_t count = 0;
+    bool ok = true;
+    buf_init(&body, JOURNAL_LIMIT);
+    if (journal_read(&body)) {
+        ok = replay(buf_span(&body), &count);
+        log_event(LOG_INFO, NULL, "store.pages.replayed", F_UINT("pages", count));
+        FAULT_STEP("store.pages.replayed");
+        ok = ok && journal_void() && fsync(p.journal) == 0;
+    }
+    buf_free(&body);
+    return ok;
+}
+
+static void hook(bool on)
+{
+    db_env_set_func_pwrite(on ? on_pwrite : NULL);
+    db_env_set_func_pread(on ? on_pread : NULL);
+    db_env_set_func_fsync(on ? on_fsync : NULL);
+    db_env_set_func_ftruncate(on ? on_ftruncate : NULL);
+    db_env_set_func_open(on ? on_open : NULL);
+}
+
+enum err_code pages_start(int mail_dir, int db_dir, struct err *why)
+{
+    assert(p.journal < 0);
+    p.mail_dir = mail_dir;
+    p.db_dir = db_dir;
+    p.journal = openat(mail_dir, "pages", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    if (p.journal < 0 || fsync(mail_dir) != 0 || !recover()) {
+        enum err_code code = err_set(why, ERR_RETRY, NULL, "the journal of pages: %s", strerror(errno));
+        pages_stop();
+        return code;
+    }
+    atomic_fetch_add(&p.names_made, 1);
+    hook(true);
+    return ERR_OK;
+}
+
+void pages_stop(void)
+{
+    hook(false);
+    forget(&p.fresh); /* the environment's last checkpoint took all that counts */
+    p.bytes = 0;
+    for (size_t i = 0; i < p.file_count; i++)
+        close(p.files[i].fd);
+    p.file_count = 0;
+    if (p.journal >= 0) {
+        (void)fsync(p.journal); /* void: other tools may work on the files of a store that was closed */
+        close(p.journal);
+    }
+    p.journal = -1;
+}
