@@ -16,12 +16,13 @@
 
 enum { CACHE = 16 << 20, LOG_FILE = 4 << 20, LOG_BUFFER = 1 << 20, LOCKS = 200000, TRIES = 20 };
 
+/* No page is larger than a block of the file system, so that none is torn when the power fails. */
 static const struct {
     const char *name;
     u_int32_t page;
 } tables[C_TABLES] = {
-    [C_STATE] = {"state", 512},   [C_ENTRY] = {"entry", 16384}, [C_DN] = {"dn", 4096},
-    [C_OUTBOX] = {"outbox", 512}, [C_TOKEN] = {"token", 1024},  [C_VERIFIER] = {"verifier", 1024},
+    [C_STATE] = {"state", 512},   [C_ENTRY] = {"entry", 4096}, [C_DN] = {"dn", 4096},
+    [C_OUTBOX] = {"outbox", 512}, [C_TOKEN] = {"token", 1024}, [C_VERIFIER] = {"verifier", 1024},
 };
 
 void copy_fatal(const char *what, int ret)
@@ -87,6 +88,7 @@ static enum err_code open_table(struct copy *c, enum copy_table t, struct err *w
     if (ret != 0)
         return err_set(why, ERR_BUG, NULL, "db_create: %s", db_strerror(ret));
     ret = c->db[t]->set_pagesize(c->db[t], tables[t].page);
+    ret = ret ? ret : c->db[t]->set_flags(c->db[t], DB_CHKSUM); /* of a table that is made now */
     ret = ret ? ret
               : c->db[t]->open(c->db[t], NULL, file, NULL, DB_BTREE, DB_CREATE | DB_AUTO_COMMIT | DB_THREAD,
                                0640);

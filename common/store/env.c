@@ -90,6 +90,7 @@ static enum err_code open_table(struct engine *e, enum table t, struct err *why)
     snprintf(file, sizeof file, "%s.db", tables[t].name);
     int ret = db_create(&db, e->env, 0);
     ret = ret ? ret : db->set_pagesize(db, tables[t].page);
+    ret = ret ? ret : db->set_flags(db, DB_CHKSUM); /* of a table that is made now; others stay as they are */
     ret = ret ? ret
               : db->open(db, NULL, file, NULL, DB_BTREE,
                          DB_CREATE | DB_AUTO_COMMIT | DB_THREAD |

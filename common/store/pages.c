@@ -205,15 +205,22 @@ static struct paged *paged_find(uint64_t ino)
     return NULL;
 }
 
-static bool paged_need(int fd, uint64_t ino, size_t page)
+/* With both locks held. A full list leaves a file to the library alone. */
+static void paged_add(int fd, uint64_t ino)
 {
-    if (paged_find(ino))
-        return true;
-    int own = p.file_count < FILES ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
-    if (own < 0)
-        return false;
-    p.files[p.file_count++] = (struct paged){ino, own, page};
-    return true;
+    int own = paged_find(ino) || p.file_count == FILES ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (own >= 0)
+        p.files[p.file_count++] = (struct paged){ino, own, 0};
+}
+
+/* The inode of a file that is gone, used again by one that has no pages. */
+static void paged_drop(uint64_t ino)
+{
+    struct paged *f = paged_find(ino);
+    if (!f)
+        return;
+    close(f->fd);
+    *f = p.files[--p.file_count];
 }
 
 static uint64_t inode(int fd)
@@ -247,7 +254,10 @@ static ssize_t on_pwrite(int fd, const void *from, size_t n, off_t at)
 {
     struct place place = {.ino = inode(fd), .at = at};
     pthread_mutex_lock(&p.lock);
-    bool waits = n <= PAGE_LIMIT && place.ino && paged_need(fd, place.ino, n);
+    struct paged *f = n <= PAGE_LIMIT && place.ino ? paged_find(place.ino) : NULL;
+    bool waits = f != NULL;
+    if (f)
+        f->page = n;
     bool full = waits && p.bytes >= MOST;
     if (waits && !full)
         keep(place, from, n);
@@ -274,7 +284,7 @@ static const struct waiting *waiting_at(struct place place)
 /* Put what waits over what was read of the file; the file may end before it. */
 static ssize_t overlay(const struct paged *f, char *out, size_t n, off_t at, ssize_t got)
 {
-    const off_t page = (off_t)f->page, last = at + (off_t)n;
+    const off_t page = f->page ? (off_t)f->page : PAGE_LIMIT, last = at + (off_t)n;
     for (off_t i = at / page * page; i < last; i += page) {
         const struct waiting *w = waiting_at((struct place){f->ino, i});
         if (!w)
@@ -323,22 +333,33 @@ static bool is_paged(int fd)
     return is;
 }
 
+/* These two answer an errno, unlike the calls that they stand for: so the library takes them. */
 static int on_fsync(int fd)
 {
     int error = is_paged(fd) ? go() : 0;
-    if (error == 0)
-        return fdatasync(fd);
-    errno = error;
-    return -1;
+    return error ? error : fdatasync(fd) == 0 ? 0 : errno;
 }
 
 static int on_ftruncate(int fd, off_t size)
 {
     int error = is_paged(fd) ? go() : 0;
-    if (error == 0)
-        return ftruncate(fd, size);
+    return error ? error : ftruncate(fd, size) == 0 ? 0 : errno;
+}
+
+/* Logs are no files of pages, although the library writes them by the same call. */
+static void opened(int fd, const char *path)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    const int error = errno;
+    pthread_mutex_lock(&p.going);
+    pthread_mutex_lock(&p.lock);
+    if (strncmp(name, "log.", 4) == 0)
+        paged_drop(inode(fd));
+    else
+        paged_add(fd, inode(fd));
+    pthread_mutex_unlock(&p.lock);
+    pthread_mutex_unlock(&p.going);
     errno = error;
-    return -1;
 }
 
 static int on_open(const char *path, int flags, ...)
@@ -353,6 +374,8 @@ static int on_open(const char *path, int flags, ...)
     int fd = open(path, flags | O_CLOEXEC, mode);
     if (flags & O_CREAT)
         atomic_fetch_add(&p.names_made, 1);
+    if (fd >= 0 && (flags & O_ACCMODE) == O_RDWR)
+        opened(fd, path);
     return fd;
 }
 

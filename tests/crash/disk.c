@@ -5,7 +5,8 @@
  * chance (or all go back), sizes and names likewise, and the process dies. So what a real disk may do with
  * what sits in the page cache is done to the files that the next start finds. Blocks of one write are decided
  * one by one in grains of 512 or 4096 bytes: writes tear. Names of one folder are lost from the newest back,
- * as a journal of metadata loses them. Files outside DISK_DIR are left alone.
+ * as a journal of metadata loses them. Files whose paths do not start with DISK_DIR and hold /mail are left
+ * alone.
  *
  * Failures: calls on files whose path holds a text fail with an errno, after some that succeed. */
 #include "tests/crash/disk_page.h"
@@ -28,7 +29,8 @@
 
 enum { GRAIN = 512, PATHS = 400, DIRS = 16 };
 
-static struct disk_page *page;
+static struct disk_page *page;   /* stored's */
+static struct disk_page *clocks; /* every program's */
 static const char *root;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -92,7 +94,9 @@ static void __attribute__((constructor)) disk_start(void)
         return;
     void *p = mmap(NULL, sizeof *page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     close(fd);
-    page = p == MAP_FAILED ? NULL : p;
+    clocks = p == MAP_FAILED ? NULL : p;
+    if (strcmp(program_invocation_short_name, "stored") == 0)
+        page = clocks;
     if (page)
         chance_state = page->seed;
 }
@@ -130,7 +134,7 @@ static struct folder *locate(int at, const char *path, const char **last)
     const char *slash = strrchr(path, '/');
     *last = slash ? slash + 1 : path;
     if (path[0] == '/') {
-        if (strncmp(path, root, strlen(root)) != 0)
+        if (strncmp(path, root, strlen(root)) != 0 || !strstr(path, "/mail"))
             return NULL;
         snprintf(dir, sizeof dir, "%.*s", (int)(slash - path), path);
         return folder_add(dir);
@@ -376,6 +380,11 @@ ssize_t pread64(int fd, void *p, size_t n, off64_t at)
     return read_fails(fd) ? -1 : REAL(pread64)(fd, p, n, at);
 }
 
+ssize_t read(int fd, void *p, size_t n)
+{
+    return read_fails(fd) ? -1 : REAL(read)(fd, p, n);
+}
+
 /* -- syncing -- */
 
 static void now_durable(struct file *f, int fd)
@@ -613,7 +622,7 @@ int clock_gettime(clockid_t id, struct timespec *t)
     if (!call)
         call = REAL(clock_gettime);
     int ret = call(id, t);
-    int64_t shift = page && id == CLOCK_REALTIME ? atomic_load(&page->clock_shift_us) : 0;
+    int64_t shift = clocks && id == CLOCK_REALTIME ? atomic_load(&clocks->clock_shift_us) : 0;
     if (ret == 0 && shift) {
         int64_t us = (int64_t)t->tv_sec * 1000000 + t->tv_nsec / 1000 + shift;
         t->tv_sec = us / 1000000;
