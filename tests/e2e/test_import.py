@@ -362,6 +362,35 @@ def test_imap(province, there, tmp_path):
     assert len(messages(province, 'minh', 'INBOX')) == 60
     assert run(province, *words, '--sync', '--force')['removed'] == 60
 
+def test_imap_killed_and_run_again(province, there, tmp_path):
+    """Killed while it fetches; one message is large, so that it comes in many pieces."""
+    home = there.path('home/binh')
+    top = home + '/Maildir'
+    mails = list(many(400, 'imap')) + [mail('large', base64.encodebytes(os.urandom(6 << 20)).decode())]
+    for i, data in enumerate(mails):
+        put(top, '%d.x:2,S' % (1000000000 + i), data, 1000000000 + i)
+    owner = os.stat(there.path('home'))
+    for root, dirs, files in os.walk(home):
+        for name in ['.'] + files:
+            os.chown(os.path.join(root, name), owner.st_uid, owner.st_gid)
+    who = prov.address('phuong')
+    words = ['import', 'imap', '--host', '127.0.0.1', '--port', str(there.port), '--insecure-loopback', '--account', who, '--user', 'binh',
+             '--password-file', secret(tmp_path / 'password', there.password)]
+    before = len(messages(province, 'phuong', 'INBOX'))
+    for least in (40, 200):
+        r = subprocess.Popen([prov.MAILADM, '--config', province.conf, *words], stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL, start_new_session=True)
+        end = time.monotonic() + 60
+        while r.poll() is None and time.monotonic() < end:
+            if sum(b['messages'] for b in province.adm_json('mailbox', 'list', who)) - before >= least:
+                break
+        os.killpg(r.pid, signal.SIGKILL)
+        r.wait()
+    got = run(province, *words)
+    assert got['imported'] + got['known'] == len(mails) and got['refused'] == 0
+    box = messages(province, 'phuong', 'INBOX')[before:]
+    assert sorted(m[3] for m in box) == sorted(normal(m) for m in mails)
+
 
 def test_imap_uidvalidity(province, there, tmp_path):
     password = secret(tmp_path / 'password', there.password)
