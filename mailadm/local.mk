@@ -30,11 +30,14 @@ conf/systemd/provmail-imapd.service: $(srcdir)/conf/systemd/provmail-imapd.servi
 conf/systemd/provmail-smtpd.service: $(srcdir)/conf/systemd/provmail-smtpd.service.in
 
 # What the option table says, as a file to start from and as a manual page.
-nodist_examples_DATA = conf/provmail.conf.sample
+nodist_examples_DATA = conf/provmail.conf.sample conf/provmail.logrotate
 dist_examples_DATA = conf/provmail.schema conf/lighttpd.conf.in
 examplesdir = $(docdir)/examples
 nodist_man5_MANS = doc/provmail.conf.5
-CLEANFILES += conf/provmail.conf.sample doc/provmail.conf.5
+CLEANFILES += conf/provmail.conf.sample doc/provmail.conf.5 conf/provmail.logrotate
+EXTRA_DIST += conf/provmail.logrotate.in
+conf/provmail.logrotate: $(srcdir)/conf/provmail.logrotate.in Makefile
+	$(AM_V_GEN)mkdir -p conf && sed -e 's|@sysconfdir[@]|$(sysconfdir)|' $(srcdir)/conf/provmail.logrotate.in >$@.new && mv $@.new $@
 conf/provmail.conf.sample: mailadm/mailadm$(EXEEXT)
 	$(AM_V_GEN)mkdir -p conf && mailadm/mailadm config sample >$@.new && mv $@.new $@
 doc/provmail.conf.5: mailadm/mailadm$(EXEEXT)

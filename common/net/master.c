@@ -117,6 +117,16 @@ static enum err_code read_keys(struct daemon *d, struct err *why)
     return code;
 }
 
+/* The keys were read with the rights of the start; a renewed pair is read with those that are left. */
+static void warn_of_rights(const struct daemon *d)
+{
+    const char *const files[] = {d->conf->tls_certificate, d->conf->tls_key};
+    for (size_t i = 0; wants_tls(d) && i < sizeof files / sizeof *files; i++)
+        if (access(files[i], R_OK) != 0)
+            log_event(LOG_WARN, NULL, "tls.renewal.needs_restart", F_STR("file", files[i]),
+                      F_STR("why", strerror(errno)));
+}
+
 static bool changed(const struct stat *a, const struct stat *b)
 {
     return a->st_ino != b->st_ino || a->st_size != b->st_size || a->st_mtim.tv_sec != b->st_mtim.tv_sec ||
@@ -501,6 +511,7 @@ void master_start(struct daemon *d)
     m->rest_timer = loop_timer_new(d->loop, on_rest, m);
     m->cert_timer = loop_timer_new(d->loop, on_cert_timer, m);
     loop_timer_start(m->cert_timer, CERT_CHECK_MS);
+    warn_of_rights(d);
     for (size_t i = 0; i < m->port_count; i++)
         m->ports[i].io = loop_io_new(d->loop, m->ports[i].fd, 0, on_port, &m->ports[i]);
     make_slots(m);

@@ -2,6 +2,7 @@
 stored without a grant. Only root can start the suite so."""
 import os
 import pwd
+import re
 import stat
 import struct
 import subprocess
@@ -163,3 +164,9 @@ def test_nonsense_on_the_wire_costs_only_its_connection(province, word):
     province.expected = getattr(province, 'expected', ()) + ('store.frame.malformed', 'ipc.dropped')
     province.send('khach@ngoai.example', 'an', prov.message('khach@ngoai.example', 'an@gialai.example', word))
     assert len(province.find('an', word)) == 1
+
+
+@pytest.mark.parametrize('daemon', ['smtpd', 'imapd'])
+def test_a_key_that_only_root_reads_is_told(province, daemon):
+    """It serves until the next start; a renewed one could not be read by the user that the daemon has become."""
+    assert re.search(r'tls.renewal.needs_restart file=\S*key.pem', province.log(daemon))
