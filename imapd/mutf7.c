@@ -16,7 +16,11 @@ bool mailbox_name(struct arena *a, struct span raw, struct span *out)
     struct buf b;
     buf_init(&b, raw.n * 2 + 16); /* three base64 characters make at most four bytes */
     bool ok = has_8bit(raw) ? utf8_valid(raw) && buf_add_span(&b, raw) : mutf7_decode(raw, &b);
-    struct span name = ok ? arena_dup(a, buf_span(&b)) : SPAN_NONE;
+    struct buf composed; /* as the store keeps it, so that one mailbox has one name here too */
+    buf_init(&composed, b.n * 3 + 16);
+    ok = ok && utf8_nfc(buf_span(&b), &composed);
+    struct span name = ok ? arena_dup(a, buf_span(&composed)) : SPAN_NONE;
+    buf_free(&composed);
     buf_free(&b);
     if (!name.p)
         return false;

@@ -1,9 +1,10 @@
 /* Names of mailboxes: create, delete, rename, subscribe, and the mark of \Recent.
- * Names are UTF-8, levels separated by "/"; INBOX is the same in any case, as a first level too. A name
- * record points to a mailbox, or stands alone: a level that exists (NAME_LEVEL) or a subscription of what
- * does not. A rename moves name records, never messages; only INBOX's messages move (message.c), since INBOX
- * stays. */
+ * Names are UTF-8 in NFC, levels separated by "/"; INBOX is the same in any case, as a first level too. A
+ * name record points to a mailbox, or stands alone: a level that exists (NAME_LEVEL) or a subscription of
+ * what does not. A rename moves name records, never messages; only INBOX's messages move (message.c), since
+ * INBOX stays. */
 #include "common/store/engine_int.h"
+#include "common/mime/charset.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -29,6 +30,25 @@ static size_t char_length(struct span s)
     return bad ? 0 : n;
 }
 
+/* One name for what looks the same: some keyboards and systems write Vietnamese as letter and marks (RFC
+ * 5198). */
+static bool composed(struct span in, struct name *out)
+{
+    bool ascii = true;
+    for (size_t i = 0; i < in.n && ascii; i++)
+        ascii = (unsigned char)in.p[i] < 0x80;
+    struct buf b;
+    buf_init(&b, STORE_NAME_LIMIT);
+    bool ok = ascii || utf8_nfc(in, &b);
+    struct span s = ascii ? in : buf_span(&b);
+    if (ok) {
+        memcpy(out->p, s.p, s.n);
+        out->n = s.n;
+    }
+    buf_free(&b);
+    return ok;
+}
+
 bool name_normal(struct span in, struct name *out)
 {
     bool level_empty = true;
@@ -43,8 +63,8 @@ bool name_normal(struct span in, struct name *out)
     }
     if (level_empty)
         return false;
-    memcpy(out->p, in.p, in.n);
-    out->n = in.n;
+    if (!composed(in, out))
+        return false;
     if (span_caseeq(span_first(in, span_find(in, '/')), SPAN("INBOX")))
         memcpy(out->p, "INBOX", 5);
     return true;

@@ -198,6 +198,7 @@ static void test_names(void **state)
                 {"inboxes", "inboxes"},
                 {"a/b/c", "a/b/c"},
                 {"Công văn", "Công văn"},
+                {"Co\u0302ng va\u0306n \u0111e\u0302\u0301n", "Công văn đến"},
                 {"", NULL},
                 {"/", NULL},
                 {"/a", NULL},
