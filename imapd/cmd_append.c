@@ -174,7 +174,7 @@ static void add(struct append *x, struct span bytes)
     if (!bytes.n || x->why)
         return;
     mime_parser_feed(x->parser, bytes);
-    if (content_add(x->content, bytes) != ERR_OK)
+    if (content_add_ours(x->content, bytes) != ERR_OK) /* nobody looks for a repeated APPEND: no hash */
         refuse(x, "LIMIT", "Too many large messages are on their way, please try again.");
 }
 

@@ -14,8 +14,8 @@
 enum {
     ROWS_SLICE = 1000,
     META_FIRST = 32,
-    META_MOST = 512,
-    META_BYTES = 512 << 10, /* a batch of records aims at this */
+    META_MOST = 2048,
+    META_BYTES = 2 << 20, /* a batch of records aims at this */
     BODY_BATCH = 32,
     PIECE_SMALL = 32 << 10,
     PIECE_READ = 256 << 10,

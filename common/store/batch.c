@@ -13,7 +13,7 @@
 enum {
     TRIES = 8,         /* of a transaction that meets a deadlock */
     BATCH_JOBS = 1000, /* taken at once */
-    SLICES_ALONE = 8,  /* of one request in one batch, while nobody else waits */
+    SLICES_ALONE = 16, /* of one request in one batch, while nobody else waits */
     LAZY_JOBS = 256,   /* acknowledgements that make a transaction worth while */
     LAZY_MS = 500      /* the longest that one waits */
 };

@@ -235,6 +235,23 @@ enum err_code tx_put_new(struct tx *t, enum table table, struct span key, struct
 enum err_code tx_del(struct tx *t, enum table table, struct span key) CHECK_RESULT; /* ERR_MISSING */
 /* The last key of a table (with value); ERR_MISSING: it is empty. */
 enum err_code tx_last(struct tx *t, enum table table, struct buf *key, struct buf *value) CHECK_RESULT;
+/* A walk over records that are looked up to be changed, in ascending order of keys: each costs one search of
+ * the tree, and none where the next one lies beside it. */
+struct edit {
+    struct tx *t;
+    enum table table;
+    DBC *c;
+    bool placed;
+};
+enum err_code edit_open(struct edit *x, struct tx *t, enum table table) CHECK_RESULT;
+/* Go to key and read its record of at most size bytes; beside: it may well be the next one. ERR_MISSING. */
+enum err_code edit_get(struct edit *x, struct span key, bool beside, void *out, size_t size,
+                       size_t *n) CHECK_RESULT;
+/* Change or take away the record that was read last. */
+enum err_code edit_put(struct edit *x, struct span value) CHECK_RESULT;
+enum err_code edit_del(struct edit *x) CHECK_RESULT;
+/* In any case, before the transaction ends: answers code when it is an error. */
+enum err_code edit_close(struct edit *x, enum err_code code) CHECK_RESULT;
 /* Turn a libdb result into a code; what cannot be lived with ends the process. */
 enum err_code db_code(struct engine *e, const char *what, int ret);
 
@@ -508,9 +525,18 @@ enum err_code op_claim(struct tx *t, struct job *j) CHECK_RESULT;
 /* -- message.c -- */
 enum err_code row_get(struct tx *t, uint64_t mailbox, uint32_t uid, struct store_row *out) CHECK_RESULT;
 enum err_code row_put(struct tx *t, uint64_t mailbox, const struct store_row *r) CHECK_RESULT;
-enum err_code row_del(struct tx *t, uint64_t mailbox, uint32_t uid) CHECK_RESULT;
 /* A new message at the end of b: UID, modseq and counters are b's (not written yet); the change is. */
 enum err_code message_add(struct tx *t, struct box *b, struct store_row *row, enum change_op op) CHECK_RESULT;
+enum err_code row_del(struct tx *t, uint64_t mailbox, uint32_t uid) CHECK_RESULT;
+/* The rows of one mailbox, changed in ascending order of UIDs. */
+struct row_edit {
+    struct edit x;
+    uint64_t mailbox;
+    uint32_t uid; /* the last one that was read */
+};
+enum err_code row_edit_open(struct row_edit *x, struct tx *t, uint64_t mailbox) CHECK_RESULT;
+enum err_code row_edit_get(struct row_edit *x, uint32_t uid, struct store_row *out) CHECK_RESULT;
+enum err_code row_edit_put(struct row_edit *x, const struct store_row *r) CHECK_RESULT;
 void box_count(struct box *b, const struct store_row *r, int by);
 int32_t saved_now(void);
 uint32_t uid_at(struct span uids, size_t i); /* of a list as it lies in a body */
@@ -612,6 +638,11 @@ enum err_code read_mailboxes(struct tx *t, struct query *q) CHECK_RESULT;
 enum err_code read_trace(struct tx *t, struct query *q) CHECK_RESULT;
 enum err_code read_care(struct tx *t, struct query *q) CHECK_RESULT;
 enum err_code read_stats(struct tx *t, struct query *q) CHECK_RESULT;
+enum err_code read_meta(struct tx *t, struct query *q) CHECK_RESULT;
+/* A content that a row of this snapshot names is not where it was. ERR_RETRY: the row has gone since, or the
+ * content has been moved (another snapshot sees that). ERR_BUG: it is lost. */
+enum err_code content_gone(struct engine *e, uint64_t mailbox, const struct store_row *row,
+                           uint32_t segment) CHECK_RESULT;
 enum err_code read_list_of(struct tx *t, const struct uuid *account, struct query *q) CHECK_RESULT;
 enum err_code read_changes(struct tx *t, struct query *q) CHECK_RESULT;
 enum err_code read_quota(struct tx *t, struct query *q) CHECK_RESULT;

@@ -45,10 +45,10 @@ static bool flags_note(struct flagging *f, const struct store_row *old, const st
            buf_add_u64(&f->items, old->keywords) && buf_add_u64(&f->items, r->keywords);
 }
 
-static enum err_code flags_one(struct tx *t, struct flagging *f, struct box *b, uint32_t uid)
+static enum err_code flags_one(struct row_edit *x, struct flagging *f, struct box *b, uint32_t uid)
 {
     struct store_row row;
-    enum err_code code = row_get(t, b->id, uid, &row);
+    enum err_code code = row_edit_get(x, uid, &row);
     if (code == ERR_MISSING)
         return ERR_OK;
     if (code != ERR_OK)
@@ -65,7 +65,7 @@ static enum err_code flags_one(struct tx *t, struct flagging *f, struct box *b, 
     box_count(b, &row, 1);
     if (!flags_note(f, &old, &row))
         return ERR_LIMIT;
-    return row_put(t, b->id, &row);
+    return row_edit_put(x, &row);
 }
 
 static enum err_code flags_answer(struct job *j, struct flagging *f, const struct box *b,
@@ -86,11 +86,14 @@ static enum err_code flags_answer(struct job *j, struct flagging *f, const struc
 static enum err_code flags_slice(struct tx *t, struct job *j, struct flagging *f, struct box *b,
                                  const struct keywords *k, uint32_t keywords_before)
 {
-    enum err_code code = ERR_OK;
+    enum err_code code;
     struct buf change;
     uint32_t end = f->w.uid_count - j->at > SLICE ? j->at + SLICE : f->w.uid_count;
+    struct row_edit x;
+    code = row_edit_open(&x, t, b->id);
     for (uint32_t i = j->at; i < end && code == ERR_OK; i++)
-        code = flags_one(t, f, b, uid_at(f->uids, i));
+        code = flags_one(&x, f, b, uid_at(f->uids, i));
+    code = edit_close(&x.x, code);
     if (code != ERR_OK)
         return code;
     j->at = end;

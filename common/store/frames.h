@@ -21,8 +21,8 @@ CHECK_RESULT enum err_code content_add(struct content *c, struct span bytes);
 /* The same for bytes that the client did not send, such as a Date that it left out: they do not count for
  * content_hash, so that the same submission is known when it comes again. */
 CHECK_RESULT enum err_code content_add_ours(struct content *c, struct span bytes);
-/* Trace fields that stand before all that was or will be added: a frame of its own, once, at any time before
- * content_finish. */
+/* Trace fields that stand before all that was or will be added, once, at any time before content_finish. They
+ * join the first frame while it is open, and are a frame of their own otherwise. */
 CHECK_RESULT enum err_code content_prefix(struct content *c, struct span fields);
 /* No more bytes; meta: the parser's record (copied). After that the content may be handed to store_deliver or
  * store_append, which take a reference for as long as they need it (repeating after a restart of stored). */

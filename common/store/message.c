@@ -39,6 +39,35 @@ enum err_code row_del(struct tx *t, uint64_t mailbox, uint32_t uid)
     return tx_del(t, T_MESSAGE, span_of(key, sizeof key));
 }
 
+enum err_code row_edit_open(struct row_edit *x, struct tx *t, uint64_t mailbox)
+{
+    x->mailbox = mailbox;
+    x->uid = 0;
+    return edit_open(&x->x, t, T_MESSAGE);
+}
+
+enum err_code row_edit_get(struct row_edit *x, uint32_t uid, struct store_row *out)
+{
+    enum { BESIDE = 3 }; /* gaps of expunged ones are mostly short; a wrong guess costs little */
+    unsigned char key[KEY_MESSAGE], v[REC_ROW];
+    size_t n;
+    key_message(key, x->mailbox, uid);
+    bool beside = x->uid && uid > x->uid && uid - x->uid <= BESIDE;
+    enum err_code code = edit_get(&x->x, span_of(key, sizeof key), beside, v, sizeof v, &n);
+    if (code == ERR_OK && !rec_row_get(span_of(v, n), out))
+        return ERR_BUG;
+    out->uid = uid;
+    x->uid = uid;
+    return code;
+}
+
+enum err_code row_edit_put(struct row_edit *x, const struct store_row *r)
+{
+    unsigned char v[REC_ROW];
+    rec_row_put(r, v);
+    return edit_put(&x->x, span_of(v, sizeof v));
+}
+
 void box_count(struct box *b, const struct store_row *r, int by)
 {
     b->r.messages += (uint32_t)by;

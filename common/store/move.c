@@ -72,12 +72,17 @@ static enum err_code take_out(struct tx *t, struct box *b, const struct slice *s
                               const uint32_t *fresh)
 {
     struct buf v;
-    enum err_code code = ERR_OK;
+    struct row_edit x;
+    enum err_code code = row_edit_open(&x, t, b->id);
     b->r.modseq++;
     for (size_t i = 0; i < s->n && code == ERR_OK; i++) {
+        struct store_row r;
         box_count(b, &s->v[i], -1);
-        code = row_del(t, b->id, s->v[i].uid);
+        code = row_edit_get(&x, s->v[i].uid, &r);
+        if (code == ERR_OK)
+            code = edit_del(&x.x);
     }
+    code = edit_close(&x.x, code);
     if (code != ERR_OK)
         return code == ERR_MISSING ? ERR_BUG : code;
     buf_init(&v, (size_t)1 << 20);

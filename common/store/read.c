@@ -175,12 +175,7 @@ static enum err_code read_rows(struct tx *t, struct query *q)
     return code;
 }
 
-/* -- meta -- */
-
-/* A content that a row of this snapshot names is not where it was. ERR_RETRY: the row has gone since, or the
- * content has been moved (another snapshot sees that). ERR_BUG: it is lost. */
-static enum err_code content_gone(struct engine *e, uint64_t mailbox, const struct store_row *row,
-                                  uint32_t segment)
+enum err_code content_gone(struct engine *e, uint64_t mailbox, const struct store_row *row, uint32_t segment)
 {
     struct tx t;
     struct store_row now = {.content = 0};
@@ -200,52 +195,6 @@ static enum err_code content_gone(struct engine *e, uint64_t mailbox, const stru
     log_event(LOG_ALARM, NULL, segment ? "store.segment.missing" : "store.content.missing",
               F_UINT("content", row->content), F_UINT("segment", segment));
     return ERR_BUG;
-}
-
-static enum err_code meta_one(struct tx *t, uint64_t mailbox, uint32_t uid, struct buf *out, uint32_t *count)
-{
-    unsigned char key[KEY_ID];
-    struct store_row row;
-    struct rec_content c;
-    enum err_code code = row_get(t, mailbox, uid, &row);
-    if (code == ERR_OK) {
-        put_be64(key, row.content);
-        code = tx_get_buf(t, T_CONTENT, span_of(key, sizeof key), &t->scratch);
-        if (code == ERR_MISSING)
-            code = content_gone(t->e, mailbox, &row, 0);
-    }
-    if (code == ERR_MISSING)
-        return ERR_OK;
-    if (code != ERR_OK)
-        return code;
-    if (!rec_content_get(buf_span(&t->scratch), &c))
-        return ERR_BUG;
-    (*count)++;
-    return buf_add(out, &uid, sizeof uid) && wire_put_text(out, c.meta) ? ERR_OK : ERR_LIMIT;
-}
-
-static enum err_code read_meta(struct tx *t, struct query *q)
-{
-    enum { PART = 256 << 10 };
-    struct box b;
-    struct wire_meta_part head = {0, 0};
-    enum err_code code = box_of(t, &q->account, q->mailbox, &b);
-    if (code != ERR_OK)
-        return code;
-    if (q->body.n % 4)
-        return ERR_SYNTAX;
-    uint64_t count = q->body.n / 4, end = count - q->next > q->budget ? q->next + q->budget : count;
-    struct buf *part = parts_add(&q->answer);
-    if (!buf_add(part, &head, sizeof head))
-        return ERR_LIMIT;
-    for (; q->next < end && code == ERR_OK && part->n < PART; q->next++) {
-        uint32_t uid;
-        memcpy(&uid, q->body.p + 4 * q->next, sizeof uid);
-        code = meta_one(t, b.id, uid, part, &head.count);
-    }
-    memcpy(part->p, &head, sizeof head);
-    q->more = code == ERR_OK && q->next < count;
-    return code;
 }
 
 /* -- bytes -- */

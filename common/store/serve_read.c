@@ -10,7 +10,7 @@ enum {
     LOOP_BUDGET = 64, /* items that cost a lookup each */
     LOOP_ROWS = 1024, /* items of a scan */
     LOOP_BYTES = 256 << 10,
-    THREAD_BUDGET = 256,
+    THREAD_BUDGET = 512,
     THREAD_ROWS = 32768,
     BACKLOG = 8 << 20, /* queued for an asker before its scan waits */
     STALL_MS = 5

@@ -222,6 +222,55 @@ enum err_code tx_last(struct tx *t, enum table table, struct buf *key, struct bu
     return code == ERR_OK ? db_code(t->e, "close", closed) : code;
 }
 
+/* -- edits -- */
+
+enum err_code edit_open(struct edit *x, struct tx *t, enum table table)
+{
+    DB *db = t->e->db[table];
+    *x = (struct edit){.t = t, .table = table};
+    return db_code(t->e, "cursor", db->cursor(db, t->t, &x->c, 0));
+}
+
+enum err_code edit_get(struct edit *x, struct span key, bool beside, void *out, size_t size, size_t *n)
+{
+    char found[NAME_KEY_LIMIT];
+    DBT k = dbt_out(found, sizeof found), v = dbt_out(out, size);
+    if (x->placed && beside) {
+        int ret = x->c->get(x->c, &k, &v, DB_NEXT | DB_RMW);
+        if (ret == 0 && k.size == key.n && memcmp(found, key.p, key.n) == 0) {
+            *n = v.size;
+            return ERR_OK;
+        }
+        if (ret != 0 && ret != DB_NOTFOUND && ret != DB_BUFFER_SMALL)
+            return db_code(x->t->e, "get", ret);
+    }
+    k = dbt_in(key);
+    int ret = x->c->get(x->c, &k, &v, DB_SET | DB_RMW);
+    x->placed = ret == 0;
+    *n = v.size;
+    return db_code(x->t->e, "get", ret);
+}
+
+enum err_code edit_put(struct edit *x, struct span value)
+{
+    DBT k = {0}, v = dbt_in(value);
+    x->t->writes++;
+    return db_code(x->t->e, "put", FAULT_CODE("store.database.put", x->c->put(x->c, &k, &v, DB_CURRENT)));
+}
+
+enum err_code edit_del(struct edit *x)
+{
+    x->t->writes++;
+    return db_code(x->t->e, "del", x->c->del(x->c, 0));
+}
+
+enum err_code edit_close(struct edit *x, enum err_code code)
+{
+    int ret = x->c ? x->c->close(x->c) : 0;
+    x->c = NULL;
+    return code == ERR_OK ? db_code(x->t->e, "close", ret) : code;
+}
+
 /* -- scans -- */
 
 void scan_open(struct scan *s, struct tx *t, enum table table, struct span from, size_t prefix_n,

@@ -147,7 +147,7 @@ struct letter letter_new(size_t size)
     struct letter l = {.n = 0};
     struct writer w = {.l = &l, .random = 20260101};
     const bool large = size >= 100000;
-    put_str(&w, "From: =?utf-8?B?TMOqIFF1YW5nIMav4bubYw==?= <nguoigui@ngoai.example>\r\n"
+    put_str(&w, "From: =?utf-8?B?TMOqIFF1YW5nIMav4bubYw==?= <u00000@bench.example>\r\n"
                 "To: \"Phong Ban\" <phongban@bench.example>, Khac <khac@bench.example>\r\n"
                 "Subject: =?utf-8?Q?C=C3=B4ng_v=C4=83n_s=E1=BB=91?= ");
     put_place(&w, 0);

@@ -88,3 +88,42 @@ def append(bench):
                     got = json.loads(tool(bench, 'load_imap', *words, '--messages', n, side.imap))
                     cpu = cpu_seconds(side.roots()) - cpu
                     bench.put(side, 'APPEND, %d sessions' % sessions, 'a second', n / got['seconds'], 1e3 * cpu / n, 'high')
+
+
+# -- a circular --
+
+def last_account(side):
+    """Whom a group reaches last: the account with the greatest id."""
+    if not isinstance(side, Ours):
+        return None
+    accounts = [a for a in side.p.adm_json('account', 'list') if a.get('address', '').startswith('u')]
+    return max(accounts, key=lambda a: a['account'])['address']
+
+
+def circular(bench, side, name, *words, repeat=1):
+    """From the end of DATA until the last of all mailboxes has it, and what it took of the disk."""
+    for _ in range(repeat):
+        before, logs_before = side.store_bytes()
+        cpu = cpu_seconds(side.roots())
+        bench.first += 1
+        got = json.loads(tool(bench, 'load_smtp', '--size', 1 << 20, '--messages', 1, '--first', bench.first, *words, timeout=600))
+        end = side.last_filed(got)
+        cpu = cpu_seconds(side.roots()) - cpu
+        after, logs_after = side.store_bytes()
+        bench.put(side, name + ': DATA to last mailbox', 'ms', 1e3 * (end - got['dot_at']), 1e3 * cpu)
+        bench.put(side, name + ': disk', 'MB', (after - before) / 1e6)
+        if logs_after or logs_before:
+            bench.put(side, name + ': log', 'MB', max(0, logs_after - logs_before) / 1e6)
+
+
+@work
+def circulars(bench):
+    """1 MB to 9,000: as a group, and as RCPTs; the first time mailboxes are made"""
+    people = bench.scaled(9000)
+    with bench.sides(people, 'store_checkpoint_interval = 1s\n') as sides:
+        for side in sides:
+            login = ('--login', address(0), PASSWORD) if isinstance(side, Ours) else ()
+            group = ('--to', 'all@' + DOMAIN, '--sender', address(0), *login, side.submission)
+            circular(bench, side, 'circular by a group, first', *group)
+            circular(bench, side, 'circular by a group', *group, repeat=bench.rounds)
+            circular(bench, side, 'circular by RCPTs', '--rcpts', people, '--people', people, side.smtp, repeat=bench.rounds)
