@@ -163,7 +163,7 @@ static const struct people_entry **gather(struct people *p, struct span ids, siz
         struct uuid id;
         memcpy(id.b, ids.p, sizeof id.b);
         const struct people_entry *e = people_by_id(p, &id);
-        size_t more = e ? people_members(p, e, NULL, 0) : 0;
+        size_t more = e ? people_member_count(p, e) : 0;
         if (!more)
             continue;
         v = xrealloc(v, (n + more) * sizeof *v);
@@ -177,6 +177,36 @@ static const struct people_entry **gather(struct people *p, struct span ids, siz
             v[kept++] = v[i];
     *count = kept;
     return v;
+}
+
+/* The same, kept for the next page: a group of thousands is asked for page by page. */
+static const struct people_entry *const *roll_of(struct view *v, struct span ids, size_t *count)
+{
+    struct roll *k = &v->roll;
+    if (!k->ids.limit)
+        buf_init(&k->ids, DIRW_QUESTION_LIMIT);
+    if (!k->v || !span_eq(buf_span(&k->ids), ids)) {
+        roll_free(k);
+        if (!buf_add_span(&k->ids, ids)) /* larger than a question: cannot be */
+            buf_reset(&k->ids);
+        k->v = gather(v->people, ids, &k->n);
+    }
+    *count = k->n;
+    return k->v;
+}
+
+/* The first one behind that id. */
+static size_t roll_after(const struct people_entry *const *v, size_t n, const struct uuid *after)
+{
+    size_t low = 0;
+    while (low < n) {
+        size_t middle = low + (n - low) / 2;
+        if (uuid_cmp(&v[middle]->id, after) <= 0)
+            low = middle + 1;
+        else
+            n = middle;
+    }
+    return low;
 }
 
 static bool put_members(struct buf *b, struct server *s, const struct people_entry *const *v, size_t n,
@@ -204,9 +234,9 @@ bool serve_members(struct request *r)
         return true;
     }
     size_t n = 0, first = 0;
-    const struct people_entry **v = gather(s->view->people, raw, &n);
-    while (first < n && !uuid_is_none(&after) && uuid_cmp(&v[first]->id, &after) <= 0)
-        first++;
+    const struct people_entry *const *v = roll_of(s->view, raw, &n);
+    if (!uuid_is_none(&after))
+        first = roll_after(v, n, &after);
     if (max > DIRW_MEMBER_PAGE)
         max = DIRW_MEMBER_PAGE;
     bool more = n - first > max;
@@ -215,7 +245,6 @@ bool serve_members(struct request *r)
     bool ok = put_members(&b, s, n ? v + first : NULL, more ? max : n - first, more);
     reply(r->conn, r->type, r->seq, ok ? ERR_OK : ERR_LIMIT, buf_span(&b));
     buf_free(&b);
-    free(v);
     return true;
 }
 

@@ -16,7 +16,15 @@ enum { ROLES = 4 };
 
 struct book;
 /* The people as one reading left them. Read by the loop only; built on any thread. */
+/* The accounts behind the groups that were asked for last; the pieces are the view's. */
+struct roll {
+    struct buf ids;
+    const struct people_entry **v;
+    size_t n;
+};
+void roll_free(struct roll *k);
 struct view {
+    struct roll roll;
     struct people *people;
     struct book *book;
     size_t accounts, groups, units, claims; /* claims: addresses that two entries want */

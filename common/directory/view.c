@@ -81,10 +81,19 @@ enum err_code view_new(struct copy *c, struct view **out, struct err *why)
     return ERR_OK;
 }
 
+void roll_free(struct roll *k)
+{
+    buf_free(&k->ids);
+    free(k->v);
+    k->v = NULL;
+    k->n = 0;
+}
+
 void view_free(struct view **v)
 {
     if (!*v)
         return;
+    roll_free(&(*v)->roll);
     book_free(&(*v)->book);
     people_free(&(*v)->people);
     free(*v);
