@@ -1,8 +1,10 @@
 """Mail on its way in: SMTP, LMTP, circulars, APPEND, and a restart in the middle of it."""
 import json
 import os
+import re
+import signal
+import socket
 import subprocess
-import threading
 import time
 
 from servers import DOMAIN, PASSWORD, Ours, address, cpu_seconds
@@ -92,14 +94,6 @@ def append(bench):
 
 # -- a circular --
 
-def last_account(side):
-    """Whom a group reaches last: the account with the greatest id."""
-    if not isinstance(side, Ours):
-        return None
-    accounts = [a for a in side.p.adm_json('account', 'list') if a.get('address', '').startswith('u')]
-    return max(accounts, key=lambda a: a['account'])['address']
-
-
 def circular(bench, side, name, *words, repeat=1):
     """From the end of DATA until the last of all mailboxes has it, and what it took of the disk."""
     for _ in range(repeat):
@@ -107,7 +101,7 @@ def circular(bench, side, name, *words, repeat=1):
         cpu = cpu_seconds(side.roots())
         bench.first += 1
         got = json.loads(tool(bench, 'load_smtp', '--size', 1 << 20, '--messages', 1, '--first', bench.first, *words, timeout=600))
-        end = side.last_filed(got)
+        end = side.last_filed(got, grouped='--to' in words)
         cpu = cpu_seconds(side.roots()) - cpu
         after, logs_after = side.store_bytes()
         bench.put(side, name + ': DATA to last mailbox', 'ms', 1e3 * (end - got['dot_at']), 1e3 * cpu)
@@ -127,3 +121,66 @@ def circulars(bench):
             circular(bench, side, 'circular by a group, first', *group)
             circular(bench, side, 'circular by a group', *group, repeat=bench.rounds)
             circular(bench, side, 'circular by RCPTs', '--rcpts', people, '--people', people, side.smtp, repeat=bench.rounds)
+
+
+# -- restart --
+
+def until_answer(port, command, good, begin, seconds=120):
+    """Seconds from begin until a fresh connection gets a good answer to the command."""
+    while True:
+        try:
+            with socket.create_connection(('127.0.0.1', port), timeout=5) as s:
+                s.settimeout(10)
+                f = s.makefile('rwb', buffering=0)
+                f.readline()
+                for line in command:
+                    f.write(line.encode() + b'\r\n')
+                    while True:
+                        got = f.readline()
+                        if not got:
+                            raise OSError('closed')
+                        if re.match(good.encode(), got):
+                            break
+                return time.monotonic() - begin
+        except OSError:
+            pass
+        if time.monotonic() - begin > seconds:
+            raise RuntimeError('not back')
+        time.sleep(0.005)
+
+
+def take_letter(port, to, begin):
+    hello = ['EHLO x.example', 'MAIL FROM:<k@ngoai.example>', 'RCPT TO:<%s>' % to, 'DATA', 'Subject: back\r\n\r\nx\r\n.']
+    return until_answer(port, hello, '[23]5[04] ', begin)
+
+
+@work
+def restart(bench):
+    """kill -9 of every process under full load: until SMTP takes a message and IMAP opens a mailbox again"""
+    with bench.sides(500) as sides:
+        for side in sides:
+            for _ in range(bench.rounds):
+                load = subprocess.Popen([os.path.join(bench.tools, 'load_smtp'), '--until-broken', '--sessions', '50', '--messages', '10000000', '--people',
+                                         '500', '--first', str(bench.first), str(side.smtp)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+                time.sleep(3 if bench.quick else 10)
+                bench.first += 1000000
+                begin = time.monotonic()
+                side.kill()
+                load.communicate()
+                side.start()
+                login = ['a LOGIN %s %s' % (address(3), PASSWORD), 'b SELECT INBOX']
+                bench.put(side, 'kill -9 of all under load: SMTP takes a message', 's', take_letter(side.smtp, address(3), begin))
+                bench.put(side, 'kill -9 of all under load: SELECT', 's', until_answer(side.imap, login, '[ab] OK', begin))
+            if isinstance(side, Ours):
+                for _ in range(bench.rounds):
+                    load = subprocess.Popen([os.path.join(bench.tools, 'load_smtp'), '--until-broken', '--sessions', '50', '--messages', '10000000',
+                                             '--people', '500', '--first', str(bench.first), str(side.smtp)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+                    time.sleep(3 if bench.quick else 10)
+                    bench.first += 1000000
+                    begin, old = time.monotonic(), side.pid('stored')
+                    os.kill(old, signal.SIGKILL)
+                    side.p.wait_ready('stored', old, 60)
+                    bench.put(side, 'kill -9 of stored under load: it listens again', 's', time.monotonic() - begin)
+                    load.kill()
+                    load.communicate()
+                    side.p.wait_ready('smtpd')
