@@ -14,6 +14,7 @@ enum {
     TRIES = 8,         /* of a transaction that meets a deadlock */
     BATCH_JOBS = 1000, /* taken at once */
     SLICES_ALONE = 16, /* of one request in one batch, while nobody else waits */
+    SLICES_MS = 8,     /* and not longer: what becomes visible meanwhile is told after the flush only */
     LAZY_JOBS = 256,   /* acknowledgements that make a transaction worth while */
     LAZY_MS = 500      /* the longest that one waits */
 };
@@ -343,8 +344,15 @@ static struct job *set_lazy_apart(struct engine *e, struct job *jobs)
 
 /* -- the batch -- */
 
+void engine_hurry(struct engine *e)
+{
+    atomic_store(&e->hurry, true);
+}
+
 static bool others_wait(struct engine *e)
 {
+    if (atomic_load(&e->hurry))
+        return true;
     pthread_mutex_lock(&e->lock);
     bool wait = e->first != NULL || e->stopping;
     pthread_mutex_unlock(&e->lock);
@@ -354,8 +362,9 @@ static bool others_wait(struct engine *e)
 /* A slice of each long request; more while nobody else is there. */
 static void run_slices(struct batch *b)
 {
+    const uint64_t until_ms = clock_mono_ms() + SLICES_MS;
     for (int round = 0; b->e->sliced && round < SLICES_ALONE; round++) {
-        if (round && others_wait(b->e))
+        if (round && (others_wait(b->e) || clock_mono_ms() >= until_ms))
             return;
         struct job **at = &b->e->sliced;
         while (*at) {
@@ -373,6 +382,7 @@ static void run_slices(struct batch *b)
 static void flush_log(struct batch *b)
 {
     struct engine *e = b->e;
+    atomic_store(&e->hurry, false);
     if (e->commits) {
         FAULT_STEP("store.batch.committed");
         if (!FAULT("store.log.forgotten")) /* a wrong store, which the crash harness must find out */

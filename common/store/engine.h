@@ -105,6 +105,9 @@ void engine_close(struct engine **e);
 
 /* Takes the job. */
 void engine_submit(struct engine *e, struct job *j);
+/* Somebody waits for what the batch under way has made visible: no more slices before its flush. Any thread.
+ */
+void engine_hurry(struct engine *e);
 /* Whether engine knows this type as a write. */
 bool engine_is_write(uint16_t type);
 

@@ -173,6 +173,7 @@ struct engine {
     struct units *units; /* the tree of units with what their accounts use */
 
     _Atomic uint64_t visible, durable;
+    _Atomic bool hurry; /* a reader's answer is held until the next flush */
     _Atomic bool full;
     _Atomic uint64_t short_ms; /* when a shortage was last met */
     struct counters count;

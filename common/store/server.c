@@ -100,6 +100,8 @@ void reply(struct conn *c, uint64_t mark, uint16_t type, uint64_t seq, enum err_
         parts_free(parts);
         return;
     }
+    if (s->e)
+        engine_hurry(s->e);
     struct held *h = xmalloc(sizeof *h);
     *h = (struct held){
         .conn = c, .mark = mark, .seq = seq, .type = type, .code = code, .parts = *parts, .more = more};
