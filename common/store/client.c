@@ -75,17 +75,22 @@ static void end(struct pending *p, enum err_code code, struct span body)
         arena_reset(s->arena);
 }
 
-static void send_lists(struct store *s)
+static void send_confirms(struct store *s)
 {
     const size_t one = sizeof(struct wire_confirm);
+    for (size_t at = 0; at < s->confirms.n; at += one)
+        client_tell(s, WIRE_CONFIRM, 0, 0, span_of(s->confirms.p + at, one));
+    buf_reset(&s->confirms);
+}
+
+static void send_lists(struct store *s)
+{
     if (!s->up)
         return;
     if (s->acks.n)
         client_tell(s, WIRE_ACK, 0, 0, buf_span(&s->acks));
     buf_reset(&s->acks);
-    for (size_t at = 0; at < s->confirms.n; at += one)
-        client_tell(s, WIRE_CONFIRM, 0, 0, span_of(s->confirms.p + at, one));
-    buf_reset(&s->confirms);
+    send_confirms(s);
 }
 
 static void on_deferred(void *arg)
@@ -183,10 +188,13 @@ static void fail(struct pending *p, enum err_code code)
 
 void pending_ask(struct pending *p, bool ok)
 {
-    if (!ok)
+    if (!ok) {
         fail(p, ERR_LIMIT);
-    else if (p->s->up)
+    } else if (p->s->up) {
+        if (p->type == WIRE_DELIVER) /* the same bytes again are a new message once their 250 is known */
+            send_confirms(p->s);
         send_pending(p);
+    }
 }
 
 uint64_t client_tell(struct store *s, uint16_t type, uint32_t session, uint64_t mailbox, struct span body)
