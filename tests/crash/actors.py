@@ -1,10 +1,12 @@
 """Who uses the suite while its processes are killed: owners change mailboxes over IMAP and know what must be there, watchers
 only look, senders deliver over SMTP and LMTP, the registrar changes the directory. An answer is a promise that the model
 keeps; where the connection fell before the answer, all or nothing may have come about, and a look decides which."""
+import contextlib
 import hashlib
 import random
 import re
 import smtplib
+import subprocess
 import sys
 import threading
 import time
@@ -517,6 +519,16 @@ class Sender(Actor):
                 raise Violation('%s is not taken' % ident)
             time.sleep(0.05)
         time.sleep(0.01)
+
+
+class Keeper(Actor):
+    """Has the store purged and compacted all the time: what is past its (short) window goes while everything else goes on."""
+
+    def step(self):
+        time.sleep(0.3)
+        words = [prov.MAILADM, '--config', self.h.p.conf, 'store', self.r.choice(('purge', 'purge', 'compact'))]
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it goes on by itself
+            subprocess.run(words, capture_output=True, timeout=3)
 
 
 class Registrar(Actor):

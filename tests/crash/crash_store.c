@@ -465,12 +465,17 @@ static void changer(unsigned number)
 
 enum { LOOKED_AT = 8 };
 static uint64_t seen[LOOKED_AT][BOX_MAX];
+static struct store_row rows_seen[LOOKED_AT][BOX_MAX]; /* as they were last */
+static uint64_t modseq_seen[LOOKED_AT];
 
 static void look(struct store_account *a, unsigned i)
 {
     struct store_mailbox box;
     if (env_status(&env, a, "INBOX", &box) != ERR_OK)
         fail("no INBOX", i, 0);
+    if (box.modseq < modseq_seen[i])
+        fail("the modseq of a mailbox fell", i, box.modseq);
+    modseq_seen[i] = box.modseq;
     struct ticket *t = begin();
     store_rows(a, box.id, 1, 0, t, on_rows);
     finish(t, "rows");
@@ -481,6 +486,10 @@ static void look(struct store_account *a, unsigned i)
         if (seen[i][r->uid] && seen[i][r->uid] != r->content)
             fail("a UID names another message than before", r->uid, i);
         seen[i][r->uid] = r->content;
+        const struct store_row *old = &rows_seen[i][r->uid];
+        if (r->modseq < old->modseq || (r->modseq == old->modseq && r->flags != old->flags))
+            fail("a modseq stands for two states of a message", r->uid, i);
+        rows_seen[i][r->uid] = *r;
     }
 }
 

@@ -26,7 +26,7 @@ import traceback
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, '..', 'lib')]
 import province as prov  # noqa: E402
-from actors import Owner, Registrar, Sender, Watcher  # noqa: E402
+from actors import Keeper, Owner, Registrar, Sender, Watcher  # noqa: E402
 from model import Account, Seen, Violation, is_delivery  # noqa: E402
 
 USERS = ('mot', 'hai', 'ba', 'bon')
@@ -37,7 +37,7 @@ STORED_POINTS = (
     'store.segment.recorded', 'store.segment.full', 'store.segment.sealed', 'store.segment.write', 'store.segment.sync',
     'store.large.copied', 'store.large.written', 'store.large.synced', 'store.log.flush', 'store.database.put',
     'store.checkpoint.begun', 'store.checkpoint.done', 'store.logs.removed', 'store.pages.write', 'store.pages.written',
-    'store.pages.sync', 'store.pages.torn', 'store.pages.placed', 'store.pages.gone', 'store.names.due', 'store.names.sync')
+    'store.segment.dropped', 'store.segment.unlinked', 'store.pages.sync', 'store.pages.torn', 'store.pages.placed', 'store.pages.gone', 'store.names.due', 'store.names.sync')
 # Passed by a start only.
 START_POINTS = ('store.recovery.tables', 'store.recovery.cut', 'store.recovery.settled', 'store.recovery.committed',
                 'store.recovery.resumed', 'directory.copy.opened')
@@ -112,7 +112,7 @@ def people(users, alias=0):
 class Run:
     OPTIONS = ('store_cache_size = 64M\nstore_segment_size = 1M\nstore_checkpoint_interval = 300ms\ngroup_inline_limit = 1\n'
                'auth_plaintext_without_tls = yes\nconnection_limit_per_peer = 1000\nauth_failure_delay = 0s\n'
-               'directory_poll = 1h\n')
+               'directory_poll = 1h\nundelete_window = 2s\ntrace_window = 1h\n')
 
     def __init__(self, a):
         self.a, self.seed, self.r = a, a.seed, random.Random(a.seed)
@@ -141,7 +141,7 @@ class Run:
                 self.actors.append(Owner(self, 'y-' + u, u, 'y', False, 500))
             if i % 2 == 0:
                 self.actors.append(Watcher(self, 'w-' + u, u))
-        self.actors += [Sender(self, 's%d' % i, k) for i, k in enumerate(('smtp', 'smtp', 'submission', 'lmtp'))] + [Registrar(self, 'registrar')]
+        self.actors += [Sender(self, 's%d' % i, k) for i, k in enumerate(('smtp', 'smtp', 'submission', 'lmtp'))] + [Registrar(self, 'registrar'), Keeper(self, 'keeper')]
 
     def close(self):
         with self.gate:
@@ -309,7 +309,7 @@ class Run:
 
     def verify(self):
         """mailadm store verify, where it is there."""
-        if 'verify' not in self.p.adm('--help', check=False).stdout:
+        if 'store verify' not in self.p.adm('--help', check=False).stdout:
             return
         r = self.p.adm('store', 'verify', check=False)
         if r.returncode != 0:
