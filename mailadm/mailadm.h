@@ -4,6 +4,7 @@
 #define PROV_MAILADM_H
 
 #include "common/base/conf.h"
+#include <limits.h>
 
 struct adm {
     const char *file; /* --config */
@@ -17,6 +18,11 @@ void adm_json(const char *s);
 
 /* The process that holds the lock of a daemon's pid file, 0: it does not run, -1: cannot be said. */
 long adm_holder(const char *run_dir, const char *program);
+/* The path of another program of the suite; NULL, errno set: it is not found. */
+const char *adm_program(const char *name, char out[PATH_MAX]);
+
+/* How many queue entries wait since a restore; false: stored cannot be asked. */
+bool adm_queue_held(const struct adm *a, unsigned long long *held);
 
 /* argv[0] is the subcommand's last word. */
 int adm_supervise(const struct adm *a, int argc, char **argv);
@@ -26,6 +32,11 @@ int adm_config_sample(const struct adm *a, int argc, char **argv);
 int adm_config_man(const struct adm *a, int argc, char **argv);
 int adm_store_stats(const struct adm *a, int argc, char **argv);
 int adm_restore(const struct adm *a, int argc, char **argv);
+int adm_restore_set(const struct adm *a, int argc, char **argv);
+int adm_backup(const struct adm *a, int argc, char **argv);
+int adm_backup_key(const struct adm *a, int argc, char **argv);
+int adm_backup_verify(const struct adm *a, int argc, char **argv);
+int adm_queue_release(const struct adm *a, int argc, char **argv);
 int adm_undelete(const struct adm *a, int argc, char **argv);
 int adm_store_purge(const struct adm *a, int argc, char **argv);
 int adm_store_compact(const struct adm *a, int argc, char **argv);

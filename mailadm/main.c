@@ -37,8 +37,30 @@ static const struct subcommand table[] = {
      "Put an account under legal hold: nothing of it is purged.\n  --release  take the hold away\n"},
     {"mailbox", "list", adm_mailbox_list, true, "mailbox list ACCOUNT [--json]",
      "List the mailboxes of an account (an address or an id).\n"},
+    {"backup", "key", adm_backup_key, true, "backup key FILE",
+     "Make a key pair for encrypted backups: FILE (secret) and FILE.pub.\n"},
+    {"backup", "verify", adm_backup_verify, true,
+     "backup verify DIR [--set STAMP] [--key FILE] [--scratch FOLDER] [--no-open] [--json]",
+     "Check a backup against its manifest, and open its databases as a restore would.\n"
+     "  --set STAMP       not the newest one\n"
+     "  --key FILE        the secret key of an encrypted one (without it only the manifest is checked)\n"
+     "  --scratch FOLDER  where the databases are opened, removed at the end (default: in DIR)\n"
+     "  --no-open         do not open them\n"},
+    {"backup", NULL, adm_backup, true, "backup DIR [--encrypt-to KEY.pub] [--keep N] [--json]",
+     "Back up the store, the directory copy, configuration, keys and certificates, while all runs.\n"
+     "  --encrypt-to KEY.pub  so that only the secret key of the pair reads it\n"
+     "  --keep N              remove all but the newest N backups in DIR at the end\n"},
+    {"queue", "release", adm_queue_release, false, "queue release",
+     "Let go what was queued when the store was backed up (held since a restore).\n"},
     {"restore", NULL, adm_restore, true,
-     "restore --account ACCOUNT [--mailbox NAME] --at TIME [--into FOLDER | --in-place] [options]",
+     "restore DIR [--set STAMP] [--key FILE] [--force] [--store-only] [--json]\n"
+     "  mailadm restore --account ACCOUNT [--mailbox NAME] --at TIME [--into FOLDER | --in-place] [options]",
+     "Put everything back from a backup, while stored and directoryd do not run.\n"
+     "  --set STAMP     not the newest one\n"
+     "  --key FILE      the secret key of an encrypted backup\n"
+     "  --force         move aside what is there\n"
+     "  --store-only    leave the directory copy as it is\n"
+     "With --account:\n"
      "Bring a mailbox, or all of an account, back as it was at TIME, while the system runs.\n"
      "  --at TIME       2026-11-27T20:15:00+07:00, \"2026-11-27 20:15\" (local), \"2 hours ago\", 30m, 3d\n"
      "  --into FOLDER   into this folder (default: \"Recovered/\" and the time); run again, it goes on\n"

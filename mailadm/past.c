@@ -10,7 +10,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-enum { WINDOW = 8, TICK_MS = 200 };
+enum { WINDOW = 8, TICK_MS = 200, LINE_MS = 10000 };
 
 int past_time(const char *text, int64_t *us)
 {
@@ -192,20 +192,23 @@ void progress_start(struct progress *p, uint64_t total)
 
 void progress_add(struct progress *p, uint64_t n)
 {
-    uint64_t now = clock_mono_ms(), took = now - p->begin_ms;
+    const uint64_t now = clock_mono_ms(), took = now - p->begin_ms;
+    const bool terminal = isatty(STDERR_FILENO);
     p->done += n;
-    if (!isatty(STDERR_FILENO) || now - p->told_ms < TICK_MS)
+    if (now - (p->told_ms ? p->told_ms : p->begin_ms) < (terminal ? TICK_MS : LINE_MS))
         return;
     p->told_ms = now;
-    uint64_t rate = took ? p->done * 1000 / took : 0;
-    uint64_t left = rate && p->total > p->done ? (p->total - p->done) / rate : 0;
-    fprintf(stderr, "\r%" PRIu64 " of %" PRIu64 ", %" PRIu64 " a second, %" PRIu64 " s left   ", p->done,
-            p->total, rate, left);
+    const uint64_t rate = took ? p->done * 1000 / took : 0;
+    const uint64_t left = rate && p->total > p->done ? (p->total - p->done) / rate : 0;
+    const unsigned shift = p->bytes ? 20 : 0;
+    fprintf(stderr, "%s%" PRIu64 " of %" PRIu64 "%s, %" PRIu64 "%s a second, %" PRIu64 " s left%s",
+            terminal ? "\r" : "", p->done >> shift, p->total >> shift, p->bytes ? " MiB" : "", rate >> shift,
+            p->bytes ? " MiB" : "", left, terminal ? "\033[K" : "\n");
 }
 
 void progress_end(struct progress *p)
 {
-    if (p->told_ms)
+    if (p->told_ms && isatty(STDERR_FILENO))
         fputs("\r\033[K", stderr);
 }
 

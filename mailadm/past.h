@@ -51,9 +51,10 @@ struct rows {
 void rows_add(struct rows *r, const struct store_row *row);
 void rows_free(struct rows *r);
 
-/* Progress on a terminal: one line that is written over. */
+/* Progress: on a terminal one line that is written over, else a line now and then. */
 struct progress {
     uint64_t total, done, begin_ms, told_ms;
+    bool bytes; /* tell it in MiB */
 };
 void progress_start(struct progress *p, uint64_t total);
 void progress_add(struct progress *p, uint64_t n);

@@ -49,6 +49,7 @@ static void plan_free(struct plan *p)
 struct present {
     const struct store_row *row;
     bool used;
+    size_t next; /* in the first of one content: how many behind it are known to be used */
 };
 
 static int by_content(const void *a, const void *b)
@@ -59,29 +60,45 @@ static int by_content(const void *a, const void *b)
     return x->row->uid < y->row->uid ? -1 : x->row->uid > y->row->uid;
 }
 
-static struct present *find_content(struct present *v, size_t n, uint64_t content)
+/* The first that is not before this content and UID. */
+static size_t find_place(const struct present *v, size_t n, uint64_t content, uint32_t uid)
 {
     size_t lo = 0, hi = n;
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
-        if (v[mid].row->content < content)
+        const struct store_row *r = v[mid].row;
+        if (r->content < content || (r->content == content && r->uid < uid))
             lo = mid + 1;
         else
             hi = mid;
     }
-    return lo < n && v[lo].row->content == content ? &v[lo] : NULL;
+    return lo;
 }
 
-/* The present copy of a message that no other one has claimed; by its UID where both are of one mailbox. */
-static struct present *claim(struct present *v, size_t n, const struct store_row *row, bool by_uid)
+/* The same message, still there under its UID. */
+static struct present *claim_uid(struct present *v, size_t n, const struct store_row *row)
 {
-    struct present *p = find_content(v, n, row->content);
-    for (; p && p < v + n && p->row->content == row->content; p++)
-        if (!p->used && (!by_uid || p->row->uid == row->uid)) {
-            p->used = true;
-            return p;
-        }
-    return NULL;
+    size_t at = find_place(v, n, row->content, row->uid);
+    if (at == n || v[at].row->content != row->content || v[at].row->uid != row->uid)
+        return NULL;
+    v[at].used = true;
+    return &v[at];
+}
+
+/* A copy of the message that no other one has claimed. */
+static struct present *claim_copy(struct present *v, size_t n, const struct store_row *row)
+{
+    size_t first = find_place(v, n, row->content, 0), at = first < n ? first + v[first].next : n;
+    while (at < n && v[at].row->content == row->content && v[at].used)
+        at++;
+    if (at == n || v[at].row->content != row->content) {
+        if (first < n && v[first].row->content == row->content)
+            v[first].next = at - first;
+        return NULL;
+    }
+    v[at].used = true;
+    v[first].next = at + 1 - first;
+    return &v[at];
 }
 
 static void plan_match(struct plan *plan, const struct options *o, const struct past_view *then,
@@ -109,13 +126,13 @@ static void plan_make(const struct options *o, const struct past_view *then, con
     if (now->n)
         qsort(v, now->n, sizeof *v, by_content);
     for (size_t i = 0; i < then->n && same; i++) {
-        const struct present *p = claim(v, now->n, &then->v[i].row, true);
+        const struct present *p = claim_uid(v, now->n, &then->v[i].row);
         done[i] = p != NULL;
         if (p)
             plan_match(plan, o, then, now, &then->v[i].row, p->row);
     }
     for (size_t i = 0; i < then->n; i++) {
-        const struct present *p = done[i] ? NULL : claim(v, now->n, &then->v[i].row, false);
+        const struct present *p = done[i] ? NULL : claim_copy(v, now->n, &then->v[i].row);
         if (p)
             plan_match(plan, o, then, now, &then->v[i].row, p->row);
         else if (!done[i])
@@ -373,6 +390,11 @@ static int restore_all(struct restore *r)
 int adm_restore(const struct adm *a, int argc, char **argv)
 {
     struct restore r = {.all = {.added = 0}};
+    bool account = false;
+    for (int i = 1; i < argc; i++)
+        account = account || strcmp(argv[i], "--account") == 0 || strcmp(argv[i], "--at") == 0;
+    if (!account)
+        return adm_restore_set(a, argc, argv);
     int status = read_options(&r.o, argc, argv);
     if (status == EX_OK)
         status = choose_into(&r);

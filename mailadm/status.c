@@ -41,9 +41,18 @@ int adm_status(const struct adm *a, int argc, char **argv)
         long pid = adm_holder(c->run_dir, programs[i]);
         if (pid <= 0)
             status = EX_UNAVAILABLE;
-        if (a->json)
-            printf("%s{\"name\": \"%s\", \"running\": %s, \"pid\": %ld}", i ? ", " : "", programs[i],
+        unsigned long long held = 0;
+        bool asked = i == 0 && pid > 0 && adm_queue_held(a, &held);
+        if (a->json) {
+            printf("%s{\"name\": \"%s\", \"running\": %s, \"pid\": %ld", i ? ", " : "", programs[i],
                    pid > 0 ? "true" : "false", pid > 0 ? pid : 0);
+            if (asked)
+                printf(", \"held\": %llu", held);
+            putchar('}');
+        } else if (pid > 0 && held)
+            printf("%-12s running %ld; %llu entries of the queue are held since a restore (mailadm queue "
+                   "release)\n",
+                   programs[i], pid, held);
         else if (pid > 0)
             printf("%-12s running %ld\n", programs[i], pid);
         else

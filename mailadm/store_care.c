@@ -11,22 +11,6 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-/* stored beside mailadm, or in the build tree that it lies in. */
-static bool find_stored(char out[PATH_MAX])
-{
-    char here[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", here, sizeof here - 1);
-    if (n < 0)
-        return false;
-    here[n] = '\0';
-    *strrchr(here, '/') = '\0';
-    snprintf(out, PATH_MAX, "%.4000s/stored", here);
-    if (access(out, X_OK) == 0)
-        return true;
-    snprintf(out, PATH_MAX, "%.4000s/../stored", here);
-    return access(out, X_OK) == 0;
-}
-
 int adm_store_upgrade(const struct adm *a, int argc, char **argv)
 {
     char path[PATH_MAX];
@@ -42,7 +26,7 @@ int adm_store_upgrade(const struct adm *a, int argc, char **argv)
         puts(a->json ? "{\"upgraded\": false}" : "stored runs: its store has this release's format");
         return EX_OK;
     }
-    if (!find_stored(path)) {
+    if (!adm_program("stored", path)) {
         fprintf(stderr, "mailadm: stored: %s\n", strerror(errno));
         return EX_UNAVAILABLE;
     }

@@ -598,6 +598,13 @@ void directory_admin_import(struct directory *d, int fd, bool force, struct tick
     ask(q, buf_add_u8(&q->body, force));
 }
 
+void directory_admin_backup(struct directory *d, int fd, struct ticket *t, directory_text_cb *cb)
+{
+    struct question *q = question_new(d, DIRW_BACKUP, t, on_text, CB(cb));
+    q->fd = fd;
+    ask(q, true);
+}
+
 void directory_admin_status(struct directory *d, struct ticket *t, directory_text_cb *cb)
 {
     struct question *q = question_new(d, DIRW_STATUS, t, on_text, CB(cb));

@@ -25,6 +25,11 @@ static const struct {
     [C_OUTBOX] = {"outbox", 512}, [C_TOKEN] = {"token", 1024}, [C_VERIFIER] = {"verifier", 1024},
 };
 
+const char *copy_table_name(enum copy_table t)
+{
+    return tables[t].name;
+}
+
 void copy_fatal(const char *what, int ret)
 {
     log_event(LOG_ALARM, NULL, "directory.database.failed", F_STR("what", what),
@@ -53,8 +58,34 @@ static enum err_code take_lock(struct copy *c, const char *dir, struct err *why)
     return ERR_OK;
 }
 
+/* mailadm restore leaves this file: the databases were copied under load, and all of the log counts. */
+static bool restored_path(const char *dir, char out[4096])
+{
+    int n = snprintf(out, 4096, "%s/restored", dir);
+    return n > 0 && n < 4096;
+}
+
+static bool was_restored(const char *dir)
+{
+    char path[4096];
+    return restored_path(dir, path) && access(path, F_OK) == 0;
+}
+
+static enum err_code restored_done(struct copy *c, const char *dir, struct err *why)
+{
+    char path[4096];
+    int ret = c->env->txn_checkpoint(c->env, 0, 0, DB_FORCE);
+    if (ret != 0)
+        return err_set(why, ERR_BUG, NULL, "%s: %s", dir, db_strerror(ret));
+    if (!restored_path(dir, path) || unlink(path) != 0)
+        return err_set(why, ERR_STATE, NULL, "%s/restored: %s", dir, strerror(errno));
+    log_event(LOG_WARN, NULL, "directory.restored", F_STR("dir", dir));
+    return ERR_OK;
+}
+
 static enum err_code open_env(struct copy *c, const char *dir, struct err *why)
 {
+    const u_int32_t how = was_restored(dir) ? DB_RECOVER_FATAL : DB_RECOVER;
     char home[4096];
     if (snprintf(home, sizeof home, "%s/db", dir) >= (int)sizeof home ||
         (mkdir(home, 0750) != 0 && errno != EEXIST))
@@ -73,8 +104,8 @@ static enum err_code open_env(struct copy *c, const char *dir, struct err *why)
     ret = ret ? ret : v->log_set_config(v, DB_LOG_AUTO_REMOVE, 1);
     ret = ret ? ret
               : v->open(v, home,
-                        DB_CREATE | DB_RECOVER | DB_PRIVATE | DB_THREAD | DB_INIT_TXN | DB_INIT_LOG |
-                            DB_INIT_LOCK | DB_INIT_MPOOL,
+                        DB_CREATE | how | DB_PRIVATE | DB_THREAD | DB_INIT_TXN | DB_INIT_LOG | DB_INIT_LOCK |
+                            DB_INIT_MPOOL,
                         0640);
     return ret ? err_set(why, ERR_BUG, NULL, "opening the environment in %s: %s", home, db_strerror(ret))
                : ERR_OK;
@@ -106,6 +137,8 @@ enum err_code copy_open(const char *dir, struct copy **out, struct err *why)
     for (int t = 0; code == ERR_OK && t < C_TABLES; t++)
         code = open_table(c, (enum copy_table)t, why);
     FAULT_STEP("directory.copy.opened");
+    if (code == ERR_OK && was_restored(dir))
+        code = restored_done(c, dir, why);
     if (code == ERR_OK)
         *out = c;
     else

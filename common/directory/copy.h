@@ -14,6 +14,10 @@ struct copy;
 /* Recover and open DIR/db. ERR_STATE: another process has it; ERR_BUG: the databases cannot be opened. */
 CHECK_RESULT enum err_code copy_open(const char *dir, struct copy **out, struct err *why);
 void copy_close(struct copy **c);
+/* All of it into the pipe fd (closed at the end), in the form of common/store/backup_stream.h; blocks, for a
+ * thread of its own, while all else goes on. dir: as opened. stop: give up. */
+CHECK_RESULT enum err_code copy_backup(struct copy *c, const char *dir, int fd, _Atomic bool *stop,
+                                       uint64_t *sent, struct err *why);
 
 /* -- entries -- */
 

@@ -20,6 +20,7 @@ enum { COPY_VERSION = 1, COPY_VALUE_LIMIT = 64 << 20 };
 
 /* Log what failed and end the process: nothing can be promised any more. */
 void copy_fatal(const char *what, int ret) __attribute__((noreturn));
+const char *copy_table_name(enum copy_table t);
 /* A transaction; sync: its commit waits for the disk, else it outlives this process, not the machine. */
 DB_TXN *copy_begin(struct copy *c);
 void copy_commit(struct copy *c, DB_TXN *t, bool sync);

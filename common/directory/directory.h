@@ -124,6 +124,9 @@ void directory_admin_import(struct directory *d, int fd, bool force, struct tick
  * sealed grant. ERR_MISSING; ERR_DENIED: not an account, or another protocol. */
 void directory_admin_grant(struct directory *d, const struct uuid *account, const char *protocol,
                            bool over_quota, struct ticket *t, directory_text_cb *cb);
+/* Send the copy into the pipe fd (taken), in the form of common/store/backup_stream.h. cb comes when all was
+ * sent or it failed; its text says why. ERR_STATE: another backup is under way. */
+void directory_admin_backup(struct directory *d, int fd, struct ticket *t, directory_text_cb *cb);
 /* "key=value" lines: source, complete, last contact, age, accounts, groups, units, failures ... */
 void directory_admin_status(struct directory *d, struct ticket *t, directory_text_cb *cb);
 

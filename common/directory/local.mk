@@ -14,7 +14,8 @@ sbin_PROGRAMS += common/directory/directoryd
 common_directory_directoryd_SOURCES = common/directory/directoryd.c common/directory/server.h common/directory/server.c \
 	common/directory/copy.h common/directory/copy_int.h common/directory/copy.c common/directory/copy_sync.c \
 	common/directory/view.c common/directory/book.c common/directory/refresh.c common/directory/outbox.c common/directory/limits.c \
-	common/directory/serve_lookup.c common/directory/serve_auth.c common/directory/serve_admin.c
+	common/directory/serve_lookup.c common/directory/serve_auth.c common/directory/serve_admin.c \
+	common/directory/serve_backup.c common/directory/copy_backup.c common/store/dbcopy.h common/store/dbcopy.c
 common_directory_directoryd_LDADD = common/libdirectory.a common/libmime.a common/libnet.a common/libbase.a \
 	$(DB_LIBS) $(LDAP_LIBS) $(SASL_LIBS) $(NET_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS) $(OPENSSL_LIBS) -lcrypt -lpthread
 

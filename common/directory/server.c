@@ -65,6 +65,7 @@ static const struct row {
     {DIRW_SHOW, ROLE_ADMIN, false, serve_show},
     {DIRW_SYNC, ROLE_ADMIN, false, serve_sync},
     {DIRW_IMPORT, ROLE_ADMIN, true, serve_import},
+    {DIRW_BACKUP, ROLE_ADMIN, true, serve_backup},
     {DIRW_STATUS, ROLE_ADMIN, false, serve_status},
     {DIRW_GRANT, ROLE_ADMIN, false, serve_grant},
 };
@@ -250,6 +251,7 @@ void server_stop(struct server *s)
         ipc_server_free(&s->listeners[i].server);
     outbox_free(s);
     limits_free(s);
+    backup_stop(s);
     bool idle = refresh_stop(s) && !logins_busy(s->logins);
     if (idle) /* else recovery at the next start settles it */
         copy_close(&s->copy);

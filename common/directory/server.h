@@ -57,7 +57,9 @@ struct conn {
 struct refresh;
 struct outbox;
 struct limits;
+struct backup;
 struct server {
+    struct backup *backup; /* under way */
     struct daemon *d;
     struct loop *loop;
     struct copy *copy;
@@ -100,7 +102,7 @@ typedef bool serve_fn(struct request *r);
 serve_fn serve_lookup, serve_account, serve_members, serve_may_send;
 serve_fn serve_auth, serve_auth_step, serve_auth_cancel;
 serve_fn serve_user_login, serve_user_resume, serve_user_logout, serve_user_search;
-serve_fn serve_accounts, serve_show, serve_sync, serve_import, serve_status, serve_grant;
+serve_fn serve_accounts, serve_show, serve_sync, serve_import, serve_backup, serve_status, serve_grant;
 
 void reply(struct conn *c, uint16_t type, uint64_t seq, enum err_code code, struct span body);
 void conn_hold(struct conn *c);
@@ -138,6 +140,8 @@ void limits_new(struct server *s);
 /* There is a new view. */
 void limits_changed(struct server *s);
 void limits_free(struct server *s);
+/* -- serve_backup.c -- */
+void backup_stop(struct server *s);
 
 /* -- book.c: search by name -- */
 struct book *book_new(const struct people *p);

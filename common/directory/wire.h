@@ -35,7 +35,8 @@ enum dir_wire {
     DIRW_SYNC,          /* u8 force -> (any code) text */
     DIRW_IMPORT,        /* u8 force, a descriptor -> (any code) text */
     DIRW_STATUS,        /* -> text */
-    DIRW_GRANT          /* id account, u8 over_quota, text protocol -> the sealed grant */
+    DIRW_GRANT,         /* id account, u8 over_quota, text protocol -> the sealed grant */
+    DIRW_BACKUP         /* the write end of a pipe -> (any code) text */
 };
 /* entry: u8 kind, u8 flags, id, id unit, u64 quota, u32 members, texts address, name, forward
  * session: id account, i64 expires_s, texts token, address, name */

@@ -36,7 +36,7 @@ static const struct op {
     {WIRE_FOLDER, op_folder, true},   {WIRE_UNITS, op_units, false},
     {WIRE_LIMITS, op_limits, false},  {WIRE_NOTICE, op_notice, true},
     {WIRE_SWEEP, op_sweep, false},    {WIRE_SEGMENT, op_segment, false},
-    {WIRE_HOLD, op_hold, false},
+    {WIRE_HOLD, op_hold, false},      {WIRE_QUEUE_RELEASE, op_queue_release, false},
 };
 
 static const struct op *op_of(uint16_t type)

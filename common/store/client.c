@@ -39,6 +39,8 @@ static void pending_release(struct pending *p)
 {
     ticket_drop(&p->ticket);
     content_free(&p->content);
+    if (p->fd >= 0)
+        close(p->fd);
     buf_free(&p->body);
     buf_free(&p->rows);
     buf_free(&p->extra);
@@ -129,6 +131,7 @@ struct pending *pending_new(struct store *s, uint16_t type, bool write, struct t
                           .write = write,
                           .part = part,
                           .cb = cb,
+                          .fd = -1,
                           .asked_ms = clock_mono_ms()};
     p->ticket = ticket_hold(t);
     buf_init(&p->body, CLIENT_BODY_LIMIT);
@@ -159,10 +162,22 @@ bool pending_content(struct pending *p, struct content *c)
            buf_add_span(&p->body, v.meta);
 }
 
+static void fail(struct pending *p, enum err_code code)
+{
+    p->failed = true;
+    p->failure = code;
+    defer(p->s);
+}
+
 static void send_pending(struct pending *p)
 {
     struct content_view v = {.fd = -1};
-    int fd = -1;
+    int fd = p->fd;
+    p->fd = -1;
+    if (p->type == WIRE_BACKUP && p->sent) { /* its pipe went with the first asking */
+        fail(p, ERR_RETRY);
+        return;
+    }
     if (p->content)
         content_view(p->content, &v);
     if (v.fd >= 0) {
@@ -177,13 +192,6 @@ static void send_pending(struct pending *p)
     p->ask.flags = p->sent ? WIRE_AGAIN : 0;
     if (ipc_client_send(p->s->client, p->type, p->seq, parts, 4, fd))
         p->sent = true;
-}
-
-static void fail(struct pending *p, enum err_code code)
-{
-    p->failed = true;
-    p->failure = code;
-    defer(p->s);
 }
 
 void pending_ask(struct pending *p, bool ok)

@@ -20,6 +20,7 @@ struct pending {
     struct wire_ask ask;
     struct buf body; /* behind ask; of streamed reads what is still wanted */
     struct content *content;
+    int fd; /* -1, or rides on the question, which is asked once then */
     struct ticket *ticket;
     part_fn *part;
     void (*cb)(void); /* of the type that part knows */

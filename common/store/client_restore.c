@@ -141,3 +141,41 @@ void store_admin_folder(struct store *s, const struct store_folder *f, struct ti
     p->ask.mailbox = f->mailbox;
     pending_ask(p, buf_add(&p->body, &w, sizeof w) && wire_put_text(&p->body, f->name));
 }
+
+/* -- backup and the held queue -- */
+
+static bool on_code(struct pending *p, enum err_code code, struct span body, bool more)
+{
+    (void)body;
+    if (!more)
+        TELL(p, store_done_cb, code);
+    return !more;
+}
+
+void store_admin_backup(struct store *s, const unsigned char life[16], const uint32_t *have, size_t count,
+                        int fd, struct ticket *t, store_done_cb *cb)
+{
+    struct wire_backup w = {.count = (uint32_t)count};
+    struct pending *p = pending_new(s, WIRE_BACKUP, false, t, on_code, CB(cb));
+    memcpy(w.life, life, sizeof w.life);
+    p->fd = fd;
+    pending_ask(p,
+                buf_add(&p->body, &w, sizeof w) && (!count || buf_add(&p->body, have, count * sizeof *have)));
+}
+
+static bool on_text(struct pending *p, enum err_code code, struct span body, bool more)
+{
+    if (!more)
+        TELL(p, store_text_cb, code, code == ERR_OK ? body : SPAN_NONE);
+    return !more;
+}
+
+void store_admin_queue_held(struct store *s, struct ticket *t, store_text_cb *cb)
+{
+    pending_ask(pending_new(s, WIRE_QUEUE_HELD, false, t, on_text, CB(cb)), true);
+}
+
+void store_admin_queue_release(struct store *s, struct ticket *t, store_done_cb *cb)
+{
+    pending_ask(pending_new(s, WIRE_QUEUE_RELEASE, true, t, on_code, CB(cb)), true);
+}

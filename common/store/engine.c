@@ -239,9 +239,15 @@ enum err_code engine_open(const struct engine_options *o, struct engine **out, s
     if (code == ERR_OK && ids_load(e) != ERR_OK)
         code = err_set(why, ERR_BUG, NULL, "%s: the record of identities is broken", e->dir);
     if (code == ERR_OK)
+        code = restored_settle(e, why);
+    if (code == ERR_OK && (life_load(e, false) != ERR_OK || queue_hold_load(e) != ERR_OK))
+        code = err_set(why, ERR_BUG, NULL, "%s: the record of the store's life is broken", e->dir);
+    if (code == ERR_OK)
         code = segments_open(e, why);
     if (code == ERR_OK && units_open(e) != ERR_OK)
         code = err_set(why, ERR_BUG, NULL, "%s: reading units and quotas", e->dir);
+    if (code == ERR_OK)
+        code = restored_done(e, why);
     if (code == ERR_OK && done_resume(e) != ERR_OK)
         code = err_set(why, ERR_BUG, NULL, "%s: reading what was under way", e->dir);
     FAULT_STEP("store.recovery.resumed");

@@ -13,6 +13,7 @@
 #include "common/base/buf.h"
 #include "common/base/err.h"
 #include "common/base/ids.h"
+#include <stdatomic.h>
 
 struct engine;
 
@@ -158,6 +159,20 @@ bool engine_hold_end(struct engine *e, uint64_t hold);
 /* The accounts that are full, as full_change; the caller frees. Later changes come as news. *mark as in a
  * query. */
 size_t engine_fulls(struct engine *e, struct full_change **out, uint64_t *mark);
+/* Look through a store that was just opened: what is in it, and contents that do not lie whole in their
+ * segment.
+ */
+struct probe {
+    uint64_t accounts, mailboxes, messages, contents, broken;
+};
+CHECK_RESULT enum err_code engine_probe(struct engine *e, struct probe *out);
+/* Send the whole store into the pipe fd (closed at the end), in the form of backup_stream.h; blocks, for a
+ * thread of its own. have: u32 numbers of segments, ascending, that the asker holds of this life (else all
+ * come). stop: give up. ERR_STATE: the reader went away, the log was removed under it; ERR_RETRY: a file
+ * cannot be read. */
+CHECK_RESULT enum err_code engine_backup(struct engine *e, int fd, const unsigned char life[16],
+                                         struct span have, _Atomic bool *stop, uint64_t *sent,
+                                         struct err *why);
 /* Whether a queue entry is due that no worker has leased. */
 bool engine_queue_due(struct engine *e);
 /* Take back the leases of an asker that went away. */

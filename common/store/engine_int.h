@@ -142,6 +142,9 @@ struct engine {
     pthread_mutex_t hold_lock;
     struct hold holds[HOLDS];
     uint64_t next_hold;
+    unsigned char life[16];      /* of this store; a restore from a backup begins another one */
+    _Atomic uint64_t hold_below; /* queue entries below this number are held; 0: none */
+    int64_t hold_since_us;
 
     pthread_mutex_t segment_lock; /* guards next_segment and fds */
     uint32_t next_segment;
@@ -309,6 +312,7 @@ void *care_main(void *engine);
 int64_t care_now(const struct engine *e);
 /* engine_call when nobody else waits for the writer, or after a tenth of a second. */
 enum err_code care_call(struct engine *e, struct job *j) CHECK_RESULT;
+const char *env_table_name(enum table t);
 /* The first log file that a hold wants kept; UINT32_MAX: none. Holds beyond the bound are broken here. */
 uint32_t holds_first_log(struct engine *e);
 /* Whether segments may leave the disk now. */
@@ -337,9 +341,21 @@ enum err_code upgrade_run(struct engine *e, struct err *why) CHECK_RESULT;
 bool making_begin(struct engine *e) CHECK_RESULT;
 /* All databases are there, with their names. */
 bool making_end(struct engine *e) CHECK_RESULT;
+/* -- backup.c, restored.c -- */
+/* The identity of the store's life; fresh: another one. */
+enum err_code life_load(struct engine *e, bool fresh) CHECK_RESULT;
+/* Whether the store was put back from a backup and has not been settled yet. */
+bool restored_pending(const struct engine *e);
+enum err_code restored_settle(struct engine *e, struct err *why) CHECK_RESULT;
+enum err_code restored_done(struct engine *e, struct err *why) CHECK_RESULT;
+enum err_code queue_hold_load(struct engine *e) CHECK_RESULT;
+enum err_code op_queue_release(struct tx *t, struct job *j) CHECK_RESULT;
+enum err_code read_queue_held(struct tx *t, struct query *q) CHECK_RESULT;
 
 /* -- ids.c -- */
 enum err_code ids_load(struct engine *e) CHECK_RESULT;
+/* All counters far ahead of what any client can have seen. */
+enum err_code ids_jump(struct engine *e) CHECK_RESULT;
 /* The next identity of a kind; never given twice, across restarts too. */
 enum err_code id_take(struct engine *e, enum id_kind kind, uint64_t *out) CHECK_RESULT;
 

@@ -33,6 +33,11 @@ static const struct {
     [T_DONE] = {"done", 4096, false},        [T_SEGMENT] = {"segment", 4096, false},
 };
 
+const char *env_table_name(enum table t)
+{
+    return tables[t].name;
+}
+
 bool env_has_versions(enum table t)
 {
     return tables[t].versions;
@@ -70,11 +75,13 @@ static enum err_code env_create(struct engine *e, struct err *why)
     ret = ret ? ret : v->set_flags(v, DB_TXN_NOSYNC, 1);
     if (ret != 0)
         return err_set(why, ERR_BUG, NULL, "setting up the environment: %s", db_strerror(ret));
+    /* Pages that were copied under load are older than the last checkpoint knows: all of the log counts. */
+    const u_int32_t how = restored_pending(e) ? DB_RECOVER_FATAL : DB_RECOVER;
     char *home = NULL;
     if (asprintf(&home, "%s/db", e->dir) < 0)
         abort();
     ret = v->open(v, home,
-                  DB_CREATE | DB_RECOVER | DB_PRIVATE | DB_THREAD | DB_INIT_TXN | DB_INIT_LOG | DB_INIT_LOCK |
+                  DB_CREATE | how | DB_PRIVATE | DB_THREAD | DB_INIT_TXN | DB_INIT_LOG | DB_INIT_LOCK |
                       DB_INIT_MPOOL,
                   0640);
     if (ret != 0)

@@ -12,7 +12,8 @@ common_libengine_a_SOURCES = \
 	common/store/crc.h common/store/crc.c common/store/pages.h common/store/pages.c common/store/making.c \
 	common/store/tx.c common/store/env.c common/store/care.c common/store/ids.c common/store/segment.c common/store/recover.c \
 	common/store/purge.c common/store/compact.c common/store/upgrade.c common/store/content.c common/store/account.c common/store/quota.c common/store/quota_units.c common/store/mailbox.c common/store/name.c \
-	common/store/history.c common/store/restore.c \
+	common/store/history.c common/store/restore.c common/store/restored.c common/store/probe.c common/store/backup.c \
+	common/store/backup_stream.h common/store/dbcopy.h common/store/dbcopy.c \
 	common/store/message.c common/store/flags.c common/store/move.c common/store/change.c \
 	common/store/deliver.c common/store/queue.c common/store/notice.c common/store/trace.c common/store/done.c \
 	common/store/batch.c common/store/engine.c \
@@ -22,7 +23,7 @@ ENGINE_LIBS = $(DB_LIBS) -lpthread
 
 sbin_PROGRAMS += stored
 stored_SOURCES = common/store/stored.c common/store/server.h common/store/server.c \
-	common/store/serve_read.c common/store/serve_session.c
+	common/store/serve_read.c common/store/serve_session.c common/store/serve_backup.c
 stored_LDADD = common/libengine.a common/libmime.a common/libnet.a common/libbase.a $(ENGINE_LIBS) $(NET_LIBS) $(SODIUM_LIBS)
 
 # What tests and load programs of the store link.

@@ -128,13 +128,13 @@ static enum err_code first_due(struct tx *t, uint64_t *out)
 {
     struct scan s;
     struct span key, value;
-    const uint64_t now = (uint64_t)clock_wall_us();
+    const uint64_t now = (uint64_t)clock_wall_us(), below = atomic_load(&t->e->hold_below);
     bool found = false;
     scan_open(&s, t, T_QUEUE_DUE, SPAN_NONE, 0, 8192);
     pthread_mutex_lock(&t->e->lease_lock);
     while (!found && scan_next(&s, &key, &value) && key.n == KEY_CHANGE && get_be64(key.p) <= now) {
         *out = get_be64(key.p + 8);
-        found = lease_free_now(t->e, *out);
+        found = *out >= below && lease_free_now(t->e, *out);
     }
     pthread_mutex_unlock(&t->e->lease_lock);
     enum err_code code = scan_close(&s);

@@ -310,6 +310,7 @@ static const struct {
     {WIRE_QUOTA, read_quota},
     {WIRE_UNIT_LIST, read_units},
     {WIRE_CARE, read_care},
+    {WIRE_QUEUE_HELD, read_queue_held},
 };
 
 enum err_code engine_query(struct engine *e, struct query *q)

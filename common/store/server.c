@@ -279,6 +279,9 @@ static const struct row {
     {WIRE_LIMITS, ROLE_DIRECTORY, sizeof(struct wire_limits), false, false, serve_write},
     {WIRE_CARE, ROLE_ADMIN, sizeof(struct wire_care), false, false, serve_read},
     {WIRE_HOLD, ROLE_ADMIN, sizeof(struct wire_hold), false, false, serve_write},
+    {WIRE_BACKUP, ROLE_ADMIN, sizeof(struct wire_backup), false, true, serve_backup},
+    {WIRE_QUEUE_HELD, ROLE_ADMIN, 0, false, false, serve_read},
+    {WIRE_QUEUE_RELEASE, ROLE_ADMIN, 0, false, false, serve_write},
     {WIRE_REVOKE, ROLE_ADMIN | ROLE_DIRECTORY, sizeof(struct wire_revoke), false, false, serve_write},
 };
 
@@ -375,9 +378,9 @@ static enum err_code open_engine(struct server *s, struct err *why)
                                      .checkpoint_ms = c->store_checkpoint_interval,
                                      .checkpoint_size = c->store_checkpoint_size,
                                      .message_limit = largest + (1 << 20), /* and its trace fields */
+                                     .log_keep = c->store_log_keep,
                                      .undelete_us = (int64_t)c->undelete_window * 1000,
                                      .reserve = 32 << 20,
-                                     .log_keep = c->store_log_keep,
                                      .quota_grace = (unsigned)c->quota_grace,
                                      .quota_warning = (unsigned)c->quota_warning,
                                      .queue_retry_ms = c->queue_retry,
@@ -444,6 +447,7 @@ void server_stop(struct server *s)
     for (struct conn *c = s->conns; c; c = c->next)
         ipc_reading(c->ipc, false);
     if (s->e) {
+        backup_stop(s);
         readers_stop(s);
         engine_close(&s->e);
     }

@@ -86,6 +86,7 @@ struct task {
 };
 
 enum { READERS = 2 };
+
 struct server {
     struct daemon *d;
     struct loop *loop;
@@ -114,6 +115,9 @@ struct server {
     struct task *tasks, **tasks_last;
     bool stopping;
     pthread_t readers[READERS];
+    pthread_t backup; /* while backup_runs */
+    bool backup_runs;
+    _Atomic bool backup_stop;
     struct task *stalled; /* the asker does not read fast enough */
     struct loop_timer *stall_timer;
 };
@@ -151,6 +155,10 @@ bool serve_read(struct request *r);
 bool serve_status(struct request *r);
 void readers_start(struct server *s);
 void readers_stop(struct server *s);
+
+/* -- serve_backup.c -- */
+bool serve_backup(struct request *r);
+void backup_stop(struct server *s);
 
 /* -- serve_session.c -- */
 bool serve_login(struct request *r);

@@ -403,6 +403,15 @@ void store_admin_care(struct store *s, bool purge, bool compact, struct ticket *
 /* Set or take away an account's legal hold. */
 void store_admin_hold(struct store *s, const struct uuid *account, bool on, struct ticket *t,
                       store_done_cb *cb);
+/* Send the whole store into the pipe fd (taken), in the form of backup_stream.h. have: numbers, ascending, of
+ * segments that are there already from this life of the store. cb comes when all was sent or it failed (then
+ * the stream says why). ERR_STATE: another backup is under way. */
+void store_admin_backup(struct store *s, const unsigned char life[16], const uint32_t *have, size_t count,
+                        int fd, struct ticket *t, store_done_cb *cb);
+/* "held=", "queued=", "held_since_us=": what of the queue waits since a restore. */
+void store_admin_queue_held(struct store *s, struct ticket *t, store_text_cb *cb);
+void store_admin_queue_release(struct store *s, struct ticket *t, store_done_cb *cb);
+
 /* Refuse the account's grants that were issued before now (directoryd's announcement, or an administrator).
  */
 void store_admin_revoke(struct store *s, const struct uuid *account, int64_t before_us, struct ticket *t,

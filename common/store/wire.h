@@ -66,8 +66,11 @@ enum wire_type {
     WIRE_RESTORE,         /* wire_restore, struct store_row or UIDs; wire_ask.mailbox is the destination */
     WIRE_FOLDER,          /* wire_folder, text name; wire_ask.mailbox */
 
-    WIRE_CARE = 104, /* wire_care */
-    WIRE_HOLD,       /* wire_hold */
+    WIRE_CARE = 104,    /* wire_care */
+    WIRE_HOLD,          /* wire_hold */
+    WIRE_BACKUP,        /* wire_backup, u32 segment numbers ascending; a pipe's write end rides on it */
+    WIRE_QUEUE_HELD,    /* how much of the queue is held */
+    WIRE_QUEUE_RELEASE, /* let it go */
 
     WIRE_EVENT = 112, /* wire_event */
     WIRE_QUEUE_EVENT,
@@ -310,6 +313,10 @@ struct wire_roots { /* for each wire_root, text code, text name; the account's f
 struct wire_root {
     struct uuid id, parent;
     uint64_t limit_bytes, limit_messages, bytes, messages, accounts;
+};
+struct wire_backup {
+    unsigned char life[16]; /* of the store that the segments are of */
+    uint32_t count, pad;
 };
 
 /* -- care -- */
