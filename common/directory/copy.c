@@ -107,6 +107,8 @@ static enum err_code open_env(struct copy *c, const char *dir, struct err *why)
                         DB_CREATE | how | DB_PRIVATE | DB_THREAD | DB_INIT_TXN | DB_INIT_LOG | DB_INIT_LOCK |
                             DB_INIT_MPOOL,
                         0640);
+    if (ret == 0 && (c->db_fd = open(home, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+        ret = errno;
     return ret ? err_set(why, ERR_BUG, NULL, "opening the environment in %s: %s", home, db_strerror(ret))
                : ERR_OK;
 }
@@ -129,7 +131,7 @@ static enum err_code open_table(struct copy *c, enum copy_table t, struct err *w
 enum err_code copy_open(const char *dir, struct copy **out, struct err *why)
 {
     struct copy *c = xcalloc(1, sizeof *c);
-    c->lock_fd = -1;
+    c->lock_fd = c->db_fd = -1;
     pthread_mutex_init(&c->small, NULL);
     enum err_code code = take_lock(c, dir, why);
     if (code == ERR_OK)
@@ -156,6 +158,8 @@ void copy_close(struct copy **cp)
             c->db[t]->close(c->db[t], 0);
     if (c->env)
         c->env->close(c->env, 0);
+    if (c->db_fd >= 0)
+        close(c->db_fd);
     if (c->lock_fd >= 0)
         close(c->lock_fd);
     pthread_mutex_destroy(&c->small);
@@ -182,14 +186,22 @@ DB_TXN *copy_begin(struct copy *c)
     return t;
 }
 
+/* The library does not bring the name of a new log file to the disk; without it the bytes are lost. */
+static void sync_names(struct copy *c)
+{
+    if (fsync(c->db_fd) != 0)
+        copy_fatal("syncing the folder", errno);
+}
+
 void copy_commit(struct copy *c, DB_TXN *t, bool sync)
 {
-    (void)c;
     FAULT_STEP("directory.transaction.written");
     int ret = FAULT_CODE("directory.commit", t->commit(t, sync ? DB_TXN_SYNC : DB_TXN_WRITE_NOSYNC));
     FAULT_STEP("directory.transaction.committed");
     if (ret != 0)
         copy_fatal("commit", ret);
+    if (sync)
+        sync_names(c);
 }
 
 bool copy_get(struct copy *c, DB_TXN *t, enum copy_table table, struct span key, struct buf *out)
@@ -223,6 +235,8 @@ static void change(struct copy *c, DB_TXN *t, enum copy_table table, DBT *k, DBT
     }
     if (ret != 0 && ret != DB_NOTFOUND)
         copy_fatal(v ? "put" : "del", ret);
+    if (!t)
+        sync_names(c);
 }
 
 void copy_put(struct copy *c, DB_TXN *t, enum copy_table table, struct span key, struct span value)

@@ -10,7 +10,7 @@ enum copy_table { C_STATE, C_ENTRY, C_DN, C_OUTBOX, C_TOKEN, C_VERIFIER, C_TABLE
 struct copy {
     DB_ENV *env;
     DB *db[C_TABLES];
-    int lock_fd;
+    int lock_fd, db_fd; /* db_fd: the folder of databases and logs */
     /* Held around every use of outbox, tokens and verifiers, and by a taking over from its first change of
      * them to its commit: so no two of them can block each other. The other tables have one user at a time.
      */
