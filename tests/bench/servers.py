@@ -68,6 +68,16 @@ def cpu_seconds(roots):
     return sum(v[1] for v in family(roots).values()) / TICK
 
 
+def kill_family(roots):
+    """All of them with SIGKILL; the masters stand still first, so that none is made meanwhile."""
+    for sig in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in roots if sig == signal.SIGSTOP else family(roots):
+            try:
+                os.kill(pid, sig)
+            except ProcessLookupError:
+                pass
+
+
 def disk_bytes(folder, skip=lambda name: False):
     """Bytes that a folder takes, each hard link once."""
     seen, total = set(), 0
@@ -168,11 +178,7 @@ class Ours:
         return disk_bytes(self.mail, lambda n: n == 'ballast') - logs, logs
 
     def kill(self):
-        for pid in family([self.p.pid('supervise')]):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        kill_family([self.p.pid('supervise')] + self.roots())
 
     def start(self):
         self.p.start()
@@ -389,11 +395,7 @@ class Theirs:
         return disk_bytes(self.mail), 0
 
     def kill(self):
-        for pid in family(self.roots()):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        kill_family(self.roots())
         for p in (self.dovecot, self.postfix):
             p.wait()
 
