@@ -38,6 +38,7 @@ int adm_backup_key(const struct adm *a, int argc, char **argv);
 int adm_backup_verify(const struct adm *a, int argc, char **argv);
 int adm_queue_release(const struct adm *a, int argc, char **argv);
 int adm_undelete(const struct adm *a, int argc, char **argv);
+int adm_store_verify(const struct adm *a, int argc, char **argv);
 int adm_store_purge(const struct adm *a, int argc, char **argv);
 int adm_store_compact(const struct adm *a, int argc, char **argv);
 int adm_account_hold(const struct adm *a, int argc, char **argv);

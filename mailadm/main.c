@@ -108,6 +108,11 @@ static const struct subcommand table[] = {
      "  --sync                take away here what an earlier run brought and what is gone there now\n"
      "  --force               also when that is more than half of it\n"
      "All else as for import mbox.\n"},
+    {"store", "verify", adm_store_verify, true, "store verify [--deep] [--repair] [--rate BYTES] [--json]",
+     "Check every reference, counter and place of the running store; exit 1 when findings are left.\n"
+     "  --deep        read all contents too, against their checksums\n"
+     "  --repair      rebuild what can be rebuilt\n"
+     "  --rate BYTES  a second that --deep reads at most (50M)\n"},
     {"store", "purge", adm_store_purge, false, "store purge [--json]",
      "Purge now what is older than undelete_window and trace_window, and remove segments that hold "
      "nothing.\n"},

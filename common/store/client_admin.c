@@ -180,3 +180,31 @@ void store_admin_hold(struct store *s, const struct uuid *account, bool on, stru
     struct pending *p = pending_new(s, WIRE_HOLD, true, t, on_done, CB(cb));
     pending_ask(p, buf_add(&p->body, &w, sizeof w));
 }
+
+static bool on_verify(struct pending *p, enum err_code code, struct span body, bool more)
+{
+    struct wire_in in = {body, false};
+    struct wire_verify_said w = {.count = 0};
+    struct store_verify out = {.count = 0};
+    if (code == ERR_OK && (!wire_get(&in, &w, sizeof w) || more || w.count > in.s.n / 8))
+        return false;
+    struct store_finding *v = arena_array(p->s->arena, (size_t)w.count + 1, sizeof *v);
+    for (uint32_t i = 0; v && i < w.count; i++) {
+        v[i].repaired = wire_u32(&in) != 0;
+        v[i].text = wire_text(&in);
+    }
+    if (!v || (code == ERR_OK && !wire_whole(&in)))
+        return false;
+    w.name[sizeof w.name - 1] = '\0';
+    out = (struct store_verify){v, w.count, w.done, w.found, w.fixed, w.bytes, w.phase, w.phases, w.name};
+    TELL(p, store_verify_cb, code, &out);
+    return true;
+}
+
+void store_admin_verify(struct store *s, bool start, bool deep, bool repair, struct ticket *t,
+                        store_verify_cb *cb)
+{
+    const struct wire_verify w = {start, deep, repair, 0};
+    struct pending *p = pending_new(s, WIRE_VERIFY, false, t, on_verify, CB(cb));
+    pending_ask(p, buf_add(&p->body, &w, sizeof w));
+}

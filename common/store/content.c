@@ -141,6 +141,7 @@ static enum err_code ref_put(struct tx *t, uint64_t content, uint32_t count)
 {
     const struct rec_ref r = {.count = count};
     unsigned char key[KEY_ID], v[REC_REF];
+    watch_touch(t->e, content);
     put_be64(key, content);
     rec_ref_put(&r, v);
     return tx_put(t, T_REF, span_of(key, sizeof key), span_of(v, sizeof v));
@@ -172,6 +173,7 @@ static enum err_code drop_dead(struct tx *t, const struct ids *dead)
     for (size_t i = 0; i < dead->n && code == ERR_OK; i++) {
         unsigned char key[KEY_ID];
         put_be64(key, dead->v[i]);
+        watch_touch(t->e, dead->v[i]);
         code = record_drop(t, dead->v[i], &segment, &bytes);
         if (code == ERR_MISSING) { /* verify tells of it; here it must not stop what goes on */
             log_event(LOG_ALARM, NULL, "store.content.missing", F_UINT("content", dead->v[i]));

@@ -171,6 +171,7 @@ static struct engine *engine_alloc(const struct engine_options *o)
     pthread_mutex_init(&e->segment_lock, NULL);
     pthread_mutex_init(&e->lease_lock, NULL);
     pthread_mutex_init(&e->hold_lock, NULL);
+    pthread_mutex_init(&e->verify_lock, NULL);
     pthread_cond_init(&e->work, &monotonic);
     pthread_cond_init(&e->large_work, &monotonic);
     pthread_cond_init(&e->care_wake, &monotonic);
@@ -206,6 +207,8 @@ static void engine_release(struct engine *e)
     close_fd(e->dir_fd);
     close_fd(e->lock_fd);
     free(e->leases);
+    free(e->watch);
+    verify_free(&e->verify);
     free(e->dir);
     free(e);
 }

@@ -77,6 +77,34 @@ struct segment_ask {
     uint32_t number, gone; /* gone: its file is unlinked */
 };
 
+enum mend { MEND_WATCH, MEND_REFS, MEND_BOX, MEND_ACCOUNT, MEND_DUE, MEND_SEGMENT, MEND_CONTENT };
+struct mend_ask { /* MEND_WATCH: content ids; MEND_REFS: a u32 for each; MEND_CONTENT: mend_content, frame
+                     table */
+    uint32_t what, fix;
+    uint64_t id, other;
+    uint64_t was; /* MEND_SEGMENT: dead bytes that were on record */
+    struct uuid account;
+    uint32_t always, pad; /* put right without being asked to: bookkeeping */
+};
+struct mend_said {
+    uint32_t wrong, fixed;
+};
+struct mend_ref {
+    uint64_t id;
+    uint32_t counted, recorded;
+    uint8_t touched, wrong, fixed, has_ref, has_content, pad[3];
+};
+struct mend_content {
+    uint64_t id, size, packed, offset;
+    uint32_t segment, frames;
+};
+/* A content that verify has doubts about; whoever changes a reference of it marks it. The writer's. */
+struct watched_content {
+    uint64_t id;
+    uint32_t counted;
+    bool touched;
+};
+
 /* A walk through a table that goes on where it was. */
 struct walk {
     enum table table;
@@ -138,6 +166,11 @@ struct engine {
 
     pthread_mutex_t id_lock;
     uint64_t id_next[ID_KINDS], id_end[ID_KINDS];
+
+    pthread_mutex_t verify_lock;
+    struct verify *verify; /* under way, or NULL */
+    struct watched_content *watch;
+    size_t watch_n;
 
     pthread_mutex_t hold_lock;
     struct hold holds[HOLDS];
@@ -325,6 +358,21 @@ enum err_code op_segment(struct tx *t, struct job *j) CHECK_RESULT;
 enum err_code op_hold(struct tx *t, struct job *j) CHECK_RESULT;
 /* The time of a record that has it behind its version. */
 int64_t record_time(struct span value);
+
+/* -- mend.c, verify.c -- */
+struct box;
+struct account_sums {
+    uint32_t mailboxes, dangling;
+    uint64_t bytes, messages;
+};
+enum err_code op_mend(struct tx *t, struct job *j) CHECK_RESULT;
+void watch_touch(struct engine *e, uint64_t content);
+enum err_code box_sum(struct tx *t, const struct box *b, struct box *out) CHECK_RESULT;
+bool box_same(const struct rec_box *a, const struct rec_box *b);
+enum err_code account_sum(struct tx *t, const struct uuid *id, struct account_sums *out) CHECK_RESULT;
+enum err_code read_verify(struct tx *t, struct query *q) CHECK_RESULT;
+struct verify;
+void verify_free(struct verify **v);
 
 /* -- compact.c -- */
 /* A bit of the round through the segments. True: it is over. */

@@ -78,6 +78,7 @@ static enum err_code take_out(struct tx *t, struct box *b, const struct slice *s
     for (size_t i = 0; i < s->n && code == ERR_OK; i++) {
         struct store_row r;
         box_count(b, &s->v[i], -1);
+        watch_touch(t->e, s->v[i].content); /* the reference goes from the row to the change */
         code = row_edit_get(&x, s->v[i].uid, &r);
         if (code == ERR_OK)
             code = edit_del(&x.x);

@@ -311,6 +311,7 @@ static const struct {
     {WIRE_UNIT_LIST, read_units},
     {WIRE_CARE, read_care},
     {WIRE_QUEUE_HELD, read_queue_held},
+    {WIRE_VERIFY, read_verify},
 };
 
 enum err_code engine_query(struct engine *e, struct query *q)

@@ -34,8 +34,9 @@ static bool for_threads(const struct request *r)
 {
     struct wire_read w;
     if (r->type == WIRE_ACCOUNTS || r->type == WIRE_MAILBOXES || r->type == WIRE_TRACE ||
-        r->type == WIRE_STATS || r->type == WIRE_CARE || r->type == WIRE_UNIT_LIST || r->type == WIRE_VIEW ||
-        r->type == WIRE_PAST_NAMES || r->type == WIRE_QUEUE_HELD)
+        r->type == WIRE_STATS || r->type == WIRE_CARE || r->type == WIRE_VERIFY ||
+        r->type == WIRE_UNIT_LIST || r->type == WIRE_VIEW || r->type == WIRE_PAST_NAMES ||
+        r->type == WIRE_QUEUE_HELD)
         return true;
     if (r->type != WIRE_READ)
         return false;

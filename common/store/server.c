@@ -278,6 +278,7 @@ static const struct row {
     {WIRE_UNITS, ROLE_DIRECTORY, sizeof(struct wire_units), false, false, serve_write},
     {WIRE_LIMITS, ROLE_DIRECTORY, sizeof(struct wire_limits), false, false, serve_write},
     {WIRE_CARE, ROLE_ADMIN, sizeof(struct wire_care), false, false, serve_read},
+    {WIRE_VERIFY, ROLE_ADMIN, sizeof(struct wire_verify), false, false, serve_read},
     {WIRE_HOLD, ROLE_ADMIN, sizeof(struct wire_hold), false, false, serve_write},
     {WIRE_BACKUP, ROLE_ADMIN, sizeof(struct wire_backup), false, true, serve_backup},
     {WIRE_QUEUE_HELD, ROLE_ADMIN, 0, false, false, serve_read},

@@ -71,6 +71,7 @@ enum wire_type {
     WIRE_BACKUP,        /* wire_backup, u32 segment numbers ascending; a pipe's write end rides on it */
     WIRE_QUEUE_HELD,    /* how much of the queue is held */
     WIRE_QUEUE_RELEASE, /* let it go */
+    WIRE_VERIFY,        /* wire_verify */
 
     WIRE_EVENT = 112, /* wire_event */
     WIRE_QUEUE_EVENT,
@@ -78,7 +79,8 @@ enum wire_type {
 
     WIRE_PURGE = 120, /* inside stored: purge_ask */
     WIRE_SWEEP,       /* inside stored: sweep_ask */
-    WIRE_SEGMENT      /* inside stored: segment_ask */
+    WIRE_SEGMENT,     /* inside stored: segment_ask */
+    WIRE_MEND         /* inside stored: mend_ask */
 };
 enum { WIRE_MORE = 0x4000 };
 enum { WIRE_AGAIN = 1 }; /* wire_ask.flags: this request was sent before */
@@ -326,6 +328,15 @@ struct wire_care { /* start a round of care; with both 0 only ask */
 struct wire_care_said { /* the newest round that was asked for, the newest that is over */
     uint64_t asked, finished;
     uint64_t purged_changes, purged_rows, purged_mailboxes, swept, segments_dropped, compacted_bytes;
+};
+struct wire_verify { /* a step of the verification that is under way, or a new one */
+    uint32_t start, deep, repair, pad;
+};
+struct wire_verify_said {        /* for each finding of the step: u32 repaired, text */
+    uint64_t done, found, fixed; /* so far: records, findings, those of them that were repaired */
+    uint64_t bytes;              /* read in this step */
+    uint32_t phase, phases, count, pad;
+    char name[16]; /* of the phase */
 };
 struct wire_hold {
     struct uuid account;

@@ -1,4 +1,5 @@
-"""The care of the store as an administrator sees it: upgrade."""
+"""The care of the store as an administrator sees it: upgrade, purge and legal hold, verify."""
+import json
 import os
 import shutil
 import subprocess
@@ -86,3 +87,33 @@ def test_purge_and_hold(suite):
     assert suite.adm_json('store', 'stats')['contents'] < before, got
     c.noop()
     c.logout()
+
+
+def verify(p, *words):
+    r = p.adm('store', 'verify', *words, '--json', check=False)
+    return r.returncode, json.loads(r.stdout)
+
+
+def test_verify(suite):
+    for i in range(3):
+        suite.send('a@client.example', ['an', 'binh'], prov.message('a@client.example', 'an@gialai.example', 'kiem tra %d' % i))
+    status, got = verify(suite, '--deep')
+    assert (status, got['findings'], got['complete']) == (0, [], True)
+    assert got['bytes'] > 1000 and got['records'] > 10
+    suite.stop()
+    segments = os.path.join(suite.state, 'mail', 'segments')
+    newest = os.path.join(segments, sorted(os.listdir(segments))[-1])
+    with open(newest, 'r+b') as f:
+        f.seek(-10, os.SEEK_END)
+        byte = f.read(1)
+        f.seek(-10, os.SEEK_END)
+        f.write(bytes([byte[0] ^ 1]))
+    suite.start()
+    status, got = verify(suite)
+    assert status == 0  # the bytes were not looked at
+    status, got = verify(suite, '--deep', '--repair', '--rate', '10M')
+    text = [f['finding'] for f in got['findings']]
+    assert status == 1 and 'not what they were' in text[0]
+    assert sum('hits account' in t for t in text) == 2  # an and binh
+    r = suite.adm('store', 'verify', '--rate', 'much', check=False)
+    assert r.returncode == 64

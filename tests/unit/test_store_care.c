@@ -395,6 +395,211 @@ static void test_logs_are_held(void **state)
     engine_close(&e);
 }
 
+/* -- verify -- */
+
+static char told[8192]; /* findings of the last verification, a line each */
+
+/* Answers the findings that are left. */
+static uint64_t verify(struct engine *e, bool deep, bool repair)
+{
+    struct wire_verify_said said = {.phases = 1};
+    size_t n = 0;
+    told[0] = '\0';
+    for (bool start = true; said.phase < said.phases; start = false) {
+        const struct wire_verify w = {start, deep, repair, 0};
+        struct query q = {.type = WIRE_VERIFY, .body = span_of(&w, sizeof w)};
+        assert_int_equal(engine_query(e, &q), ERR_OK);
+        struct wire_in in = {buf_span(&q.answer.v[0]), false};
+        assert_true(wire_get(&in, &said, sizeof said));
+        for (uint32_t i = 0; i < said.count; i++) {
+            bool fixed = wire_u32(&in) != 0;
+            struct span text = wire_text(&in);
+            n += (size_t)snprintf(told + n, sizeof told - n, "%s%.*s\n", fixed ? "repaired: " : "",
+                                  SPAN_ARG(text));
+            assert_in_range(n, 1, sizeof told - 1);
+        }
+        assert_true(wire_whole(&in));
+        parts_free(&q.answer);
+    }
+    return said.found - said.fixed;
+}
+
+static void assert_clean(struct engine *e)
+{
+    if (verify(e, true, false) != 0)
+        fail_msg("verify found:\n%s", told);
+}
+
+/* A store with one of each thing. */
+static struct engine *open_filled(void)
+{
+    struct engine *e = drive_open(&options);
+    for (int i = 0; i < 5; i++)
+        drive_deliver(e, 1, "a message");
+    drive_create(e, 1, "Copies");
+    drive_append(e, 1, "Copies", "Việc", "appended");
+    uint64_t inbox = drive_status(e, 1, "INBOX").id;
+    drive_copy(e, 1, inbox, 1, 2, "Copies", false);
+    drive_copy(e, 1, inbox, 3, 3, "Copies", true);
+    drive_flags(e, 1, inbox, 4, 4, STORE_DELETED);
+    drive_expunge(e, 1, inbox);
+    drive_create(e, 1, "Gone");
+    drive_append(e, 1, "Gone", NULL, "deleted");
+    drive_delete(e, 1, "Gone");
+    drive_call(e, drive_delivery(9, "for a group", true));
+    return e;
+}
+
+/* Put, or with a value of NULL delete, a record behind the engine's back. */
+static void tamper(struct engine *e, enum table table, struct span key, const void *value, size_t n)
+{
+    struct tx t;
+    assert_int_equal(tx_begin(e, false, &t), ERR_OK);
+    enum err_code code = value ? tx_put(&t, table, key, span_of(value, n)) : tx_del(&t, table, key);
+    assert_int_equal(code, ERR_OK);
+    assert_int_equal(tx_commit(&t), ERR_OK);
+    tx_free(&t);
+}
+
+/* What was done is found once, repaired, and then the store is clean. */
+static void check_repair(struct engine *e, const char *what)
+{
+    assert_int_equal(verify(e, false, false), 1);
+    if (!strstr(told, what))
+        fail_msg("not told: %s, but %s", what, told);
+    assert_int_equal(verify(e, false, true), 0);
+    if (!strstr(told, "repaired: "))
+        fail_msg("not repaired: %s", told);
+    assert_clean(e);
+}
+
+static void test_verify_finds_and_repairs(void **state)
+{
+    (void)state;
+    unsigned char key[KEY_ID], ref[REC_REF], box[REC_BOX], quota[REC_QUOTA];
+    struct engine *e = open_filled();
+    assert_clean(e);
+    uint64_t inbox = drive_status(e, 1, "INBOX").id, content = drive_content(e, inbox, 1);
+    put_be64(key, content);
+    rec_ref_put(&(struct rec_ref){.count = 7}, ref);
+    tamper(e, T_REF, span_of(key, sizeof key), ref, sizeof ref);
+    check_repair(e, "counts 7 references, they are 2");
+    assert_int_equal(drive_refs(e, content), 2);
+    tamper(e, T_REF, span_of(key, sizeof key), NULL, 0);
+    check_repair(e, "counts 0 references, they are 2");
+    struct tx t;
+    struct box b;
+    assert_int_equal(tx_begin(e, true, &t), ERR_OK);
+    assert_int_equal(box_get(&t, inbox, &b), ERR_OK);
+    tx_free(&t);
+    b.r.unseen++;
+    rec_box_put(&b.r, box);
+    put_be64(key, inbox);
+    tamper(e, T_MAILBOX, span_of(key, sizeof key), box, sizeof box);
+    check_repair(e, "its counters say 3 messages");
+    rec_quota_put(&(struct rec_quota){.bytes = 5, .messages = 900}, quota);
+    const struct uuid a = drive_account(1);
+    tamper(e, T_QUOTA, key_uuid(&a), quota, sizeof quota);
+    check_repair(e, "900 messages");
+    struct scan s;
+    struct span k, v;
+    unsigned char due[KEY_CHANGE];
+    assert_int_equal(tx_begin(e, true, &t), ERR_OK);
+    scan_open(&s, &t, T_QUEUE_DUE, SPAN_NONE, 0, 4096);
+    assert_true(scan_next(&s, &k, &v));
+    memcpy(due, k.p, sizeof due);
+    assert_int_equal(scan_close(&s), ERR_OK);
+    tx_free(&t);
+    tamper(e, T_QUEUE_DUE, span_of(due, sizeof due), NULL, 0);
+    check_repair(e, "is not in the schedule");
+    due[0] = 1;
+    tamper(e, T_QUEUE_DUE, span_of(due, sizeof due), "\1", 1);
+    check_repair(e, "not its own");
+    engine_close(&e);
+    /* the segment is sealed now: a lost record comes back from its head */
+    e = drive_open(&options);
+    put_be64(key, content);
+    tamper(e, T_CONTENT, span_of(key, sizeof key), NULL, 0);
+    assert_int_equal(verify(e, false, true), 0); /* the loss is told, then where it was found again */
+    assert_non_null(strstr(told, "its record is lost"));
+    assert_non_null(strstr(told, "repaired: content"));
+    char text[1001];
+    assert_int_equal(drive_read(e, 1, inbox, 1, text), ERR_OK);
+    assert_string_equal(text, "a message");
+    assert_clean(e);
+    engine_close(&e);
+}
+
+static void test_verify_names_who_is_hit(void **state)
+{
+    (void)state;
+    char path[400], expected[100];
+    struct engine *e = open_filled();
+    uint64_t inbox = drive_status(e, 1, "INBOX").id;
+    engine_close(&e);
+    snprintf(path, sizeof path, "%s/segments/00000001.seg", store);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_int_equal(pwrite(fd, "X", 1, SEGMENT_HEAD + 40 + REC_FRAME), 1); /* of the first message */
+    close(fd);
+    e = drive_open(&options);
+    assert_int_equal(verify(e, false, false), 0);
+    assert_int_equal(verify(e, true, true), 1);
+    snprintf(expected, sizeof expected, "mailbox %llu uid 1\n", (unsigned long long)inbox);
+    assert_non_null(strstr(told, "not what they were"));
+    assert_non_null(strstr(told, expected));
+    engine_close(&e);
+}
+
+static void test_verify_of_an_upgraded_store(void **state)
+{
+    (void)state;
+    unpack_old();
+    options.undelete_us = window;
+    struct engine *e = drive_open(&options);
+    assert_clean(e);
+    engine_close(&e);
+}
+
+static atomic_bool stop_load;
+
+static void *load(void *arg)
+{
+    struct engine *e = arg;
+    uint64_t inbox = drive_status(e, 2, "INBOX").id;
+    uint32_t uid = drive_status(e, 2, "INBOX").uidnext;
+    while (!atomic_load(&stop_load)) {
+        drive_deliver(e, 2, "comes and goes");
+        drive_copy(e, 2, inbox, uid, uid, "To", false);
+        drive_copy(e, 2, inbox, uid, uid, "To", true);
+        drive_flags(e, 2, drive_status(e, 2, "To").id, 1, uid, STORE_DELETED);
+        drive_expunge(e, 2, drive_status(e, 2, "To").id);
+        uid++;
+    }
+    return NULL;
+}
+
+/* While another thread delivers, copies, moves and expunges, and purge runs, nothing wrong is told. */
+static void test_verify_beside_changes(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    options.undelete_us = 1000;
+    struct engine *e = open_filled();
+    drive_deliver(e, 2, "first");
+    drive_create(e, 2, "To");
+    atomic_store(&stop_load, false);
+    assert_int_equal(pthread_create(&thread, NULL, load, e), 0);
+    for (int i = 0; i < 15; i++) {
+        engine_care(e, true, true);
+        if (verify(e, true, false) != 0)
+            fail_msg("verify found:\n%s", told);
+    }
+    atomic_store(&stop_load, true);
+    pthread_join(thread, NULL);
+    assert_clean(e);
+    engine_close(&e);
+}
+
 #define CARE_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -406,6 +611,10 @@ int main(void)
         CARE_TEST(test_purge),
         CARE_TEST(test_dead_segments_go),
         CARE_TEST(test_logs_are_held),
+        CARE_TEST(test_verify_finds_and_repairs),
+        CARE_TEST(test_verify_names_who_is_hit),
+        CARE_TEST(test_verify_of_an_upgraded_store),
+        CARE_TEST(test_verify_beside_changes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

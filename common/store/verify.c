@@ -1,0 +1,738 @@
+/* mailadm store verify, the store's side: walks through all that the store holds, a step for each query, so
+ * that the asker sets the pace and nothing long runs in stored. One verification at a time; what it remembers
+ * between steps is a count for each content, and the segments.
+ * The hard point is that the store changes meanwhile. What belongs to one mailbox is compared in one
+ * snapshot; what does not is only suspected here, and looked at again by the writer (mend.c) before it is
+ * told. */
+#include "common/store/verify.h"
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { STEP_MS = 20, FINDINGS = 200, SUSPECTS = 4096, ROUNDS = 4, DEEP_BYTES = 1 << 20 };
+
+void verify_free(struct verify **vp)
+{
+    struct verify *v = *vp;
+    if (!v)
+        return;
+    free(v->counts);
+    free(v->segments);
+    ids_free(&v->suspects);
+    ids_free(&v->damaged);
+    ids_free(&v->lost);
+    ids_free(&v->living);
+    ids_free(&v->named);
+    free(v);
+    *vp = NULL;
+}
+
+/* -- findings -- */
+
+void verify_tell(struct verify *v, bool fixed, const char *format, ...)
+{
+    char text[400];
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    v->found++;
+    v->fixed += fixed;
+    log_event(LOG_WARN, NULL, fixed ? "store.verify.repaired" : "store.verify.found", F_STR("what", text));
+    if (v->told == FINDINGS || !v->out)
+        return; /* the log has it */
+    const uint32_t flag = fixed;
+    if (buf_add(v->out, &flag, sizeof flag) && wire_put_text(v->out, span_of(text, (size_t)n)))
+        v->told++;
+}
+
+/* Ask the writer about a suspect; what it says is told. */
+enum err_code verify_mend(struct verify *v, const struct mend_ask *ask, struct span more,
+                          struct mend_said *said)
+{
+    struct job *j = job_new(WIRE_MEND);
+    struct mend_ask w = *ask;
+    w.fix = v->repair;
+    *said = (struct mend_said){0, 0};
+    enum err_code code =
+        buf_add(&j->body, &w, sizeof w) && buf_add_span(&j->body, more) ? care_call(v->e, j) : ERR_LIMIT;
+    if (code == ERR_OK && j->answer.n && j->answer.v[0].n == sizeof *said)
+        memcpy(said, j->answer.v[0].p, sizeof *said);
+    job_free(&j);
+    return code;
+}
+
+/* -- references: counted here, judged later -- */
+
+static void count(struct verify *v, uint64_t id)
+{
+    if (v->watching) {
+        size_t lo = 0, hi = v->suspects.n;
+        while (lo < hi) {
+            size_t mid = (lo + hi) / 2;
+            if (v->suspects.v[mid] < id)
+                lo = mid + 1;
+            else
+                hi = mid;
+        }
+        if (lo < v->suspects.n && v->suspects.v[lo] == id)
+            v->again[lo]++;
+        return;
+    }
+    if (id == 0 || id >= v->limit)
+        return; /* no content, or one that came after the start */
+    if (id < v->base || id - v->base >= v->count_n)
+        ids_add(&v->suspects, id);
+    else
+        v->counts[id - v->base]++;
+}
+
+static enum err_code count_changes(struct verify *v, struct tx *t, uint64_t mailbox, const struct rec_box *b)
+{
+    unsigned char from[KEY_CHANGE];
+    struct scan s;
+    struct span key, value;
+    struct rec_change r;
+    struct ids named = {NULL, 0, 0};
+    key_pair(from, mailbox, 0);
+    scan_open(&s, t, T_CHANGE, span_of(from, sizeof from), KEY_ID, 256 << 10);
+    while (scan_next(&s, &key, &value)) {
+        v->done++;
+        if (key.n != KEY_CHANGE || !rec_change_get(value, &r) || !change_contents(&r, &named)) {
+            verify_tell(v, false, "mailbox %llu: a change record is broken", (unsigned long long)mailbox);
+            continue;
+        }
+        if (b && (get_be64(key.p + 8) > b->modseq || get_be64(key.p + 8) <= b->change_floor))
+            verify_tell(v, false, "mailbox %llu: a change outside of its history (modseq %llu)",
+                        (unsigned long long)mailbox, (unsigned long long)get_be64(key.p + 8));
+    }
+    for (size_t i = 0; i < named.n; i++)
+        count(v, named.v[i]);
+    ids_free(&named);
+    return scan_close(&s);
+}
+
+/* -- mailboxes: rows, counters, history, in one snapshot each -- */
+
+static enum err_code check_rows(struct verify *v, struct tx *t, const struct box *b)
+{
+    unsigned char from[KEY_MESSAGE];
+    struct scan s;
+    struct span key, value;
+    struct store_row r;
+    struct box sum = *b;
+    unsigned odd = 0;
+    sum.r.messages = sum.r.unseen = sum.r.deleted = 0;
+    sum.r.bytes = 0;
+    key_message(from, b->id, 0);
+    scan_open(&s, t, T_MESSAGE, span_of(from, sizeof from), KEY_ID, 256 << 10);
+    while (scan_next(&s, &key, &value)) {
+        v->done++;
+        r.uid = get_be32(key.p + KEY_ID);
+        if (!rec_row_get(value, &r)) {
+            verify_tell(v, false, "mailbox %llu uid %u: its row is broken", (unsigned long long)b->id, r.uid);
+            continue;
+        }
+        box_count(&sum, &r, 1);
+        count(v, r.content);
+        odd += r.uid >= b->r.uidnext || r.modseq > b->r.modseq ||
+               (b->r.keyword_count < 64 && r.keywords >> b->r.keyword_count);
+    }
+    enum err_code code = scan_close(&s);
+    if (code != ERR_OK || (odd == 0 && box_same(&sum.r, &b->r)))
+        return code;
+    struct mend_said said;
+    const struct mend_ask ask = {.what = MEND_BOX, .id = b->id};
+    code = verify_mend(v, &ask, SPAN_NONE, &said);
+    if (code == ERR_OK && (said.wrong || odd))
+        verify_tell(v, said.fixed && !odd,
+                    "mailbox %llu: its counters say %u messages, %llu bytes, %u unseen; its rows %u, %llu, "
+                    "%u; %u rows "
+                    "beyond UIDNEXT, modseq or keywords",
+                    (unsigned long long)b->id, b->r.messages, (unsigned long long)b->r.bytes, b->r.unseen,
+                    sum.r.messages, (unsigned long long)sum.r.bytes, sum.r.unseen, odd);
+    return code;
+}
+
+/* Rows or changes of mailboxes between two that are there. */
+static enum err_code check_gap(struct verify *v, struct tx *t, enum table table, uint64_t after,
+                               uint64_t until)
+{
+    unsigned char from[KEY_CHANGE] = {0};
+    struct scan s;
+    struct span key, value;
+    put_be64(from, after + 1);
+    scan_open(&s, t, table, span_of(from, table == T_MESSAGE ? KEY_MESSAGE : KEY_CHANGE), 0, 4096);
+    if (scan_next(&s, &key, &value) && get_be64(key.p) < until)
+        verify_tell(v, false, "%s of mailbox %llu, which is not there",
+                    table == T_MESSAGE ? "messages" : "changes", (unsigned long long)get_be64(key.p));
+    return scan_close(&s);
+}
+
+enum err_code verify_next_box(struct tx *t, uint64_t after, struct box *out)
+{
+    unsigned char from[KEY_ID];
+    struct scan s;
+    struct span key, value;
+    bool found = false;
+    put_be64(from, after + 1);
+    scan_open(&s, t, T_MAILBOX, span_of(from, sizeof from), 0, 4096);
+    if (scan_next(&s, &key, &value)) {
+        out->id = get_be64(key.p);
+        found = rec_box_get(value, &out->r);
+        if (!found)
+            s.code = ERR_BUG;
+    }
+    enum err_code code = scan_close(&s);
+    return code == ERR_OK && !found ? ERR_MISSING : code;
+}
+
+static enum err_code step_mailboxes(struct verify *v, bool *end)
+{
+    const uint64_t begin = clock_mono_ms();
+    enum err_code code = ERR_OK;
+    while (code == ERR_OK && clock_mono_ms() - begin < STEP_MS) {
+        struct tx t;
+        struct box b = {.id = 0};
+        code = tx_begin(v->e, true, &t);
+        if (code == ERR_OK)
+            code = verify_next_box(&t, v->at, &b);
+        if (code == ERR_OK || code == ERR_MISSING) {
+            uint64_t until = code == ERR_OK ? b.id : UINT64_MAX;
+            enum err_code gap = v->watching ? ERR_OK : check_gap(v, &t, T_MESSAGE, v->at, until);
+            if (gap == ERR_OK && !v->watching)
+                gap = check_gap(v, &t, T_CHANGE, v->at, until);
+            if (gap != ERR_OK)
+                code = gap;
+        }
+        if (code == ERR_OK)
+            code = check_rows(v, &t, &b);
+        if (code == ERR_OK)
+            code = count_changes(v, &t, b.id, &b.r);
+        tx_free(&t);
+        if (code == ERR_OK) {
+            v->at = b.id;
+            v->done++;
+            if (!b.r.deleted_us && !v->watching)
+                ids_add(&v->living, b.id);
+        }
+    }
+    *end = code == ERR_MISSING;
+    return code == ERR_MISSING ? ERR_OK : code;
+}
+
+/* -- accounts: names, INBOX, sums -- */
+
+static enum err_code check_account(struct verify *v, struct tx *t, const struct uuid *id,
+                                   const struct rec_account *a)
+{
+    char text[UUID_TEXT];
+    struct account_sums sums;
+    struct rec_quota q;
+    struct scan s;
+    struct span key, value;
+    struct rec_name r;
+    bool inbox = false;
+    uuid_format(id, text);
+    enum err_code code = account_sum(t, id, &sums);
+    if (code == ERR_OK)
+        code = quota_get(t, id, &q);
+    if (code != ERR_OK)
+        return code;
+    scan_open(&s, t, T_NAME, key_uuid(id), KEY_UUID, 64 << 10);
+    while (scan_next(&s, &key, &value))
+        if (rec_name_get(value, &r) && r.mailbox) {
+            ids_add(&v->named, r.mailbox);
+            inbox = inbox || (r.mailbox == a->inbox && span_eq(span_drop(key, KEY_UUID), SPAN("INBOX")));
+        }
+    code = scan_close(&s);
+    if (code == ERR_OK && !inbox)
+        verify_tell(v, false, "account %s: its INBOX is not mailbox %llu", text,
+                    (unsigned long long)a->inbox);
+    if (code == ERR_OK && sums.dangling)
+        verify_tell(v, false, "account %s: %u names of mailboxes that are not there, deleted or another's",
+                    text, sums.dangling);
+    if (code != ERR_OK ||
+        (a->mailboxes == sums.mailboxes && q.bytes == sums.bytes && q.messages == sums.messages))
+        return code;
+    struct mend_said said;
+    const struct mend_ask ask = {.what = MEND_ACCOUNT, .account = *id};
+    code = verify_mend(v, &ask, SPAN_NONE, &said);
+    if (code == ERR_OK && said.wrong)
+        verify_tell(v, said.fixed,
+                    "account %s: it counts %u mailboxes, %llu messages, %llu bytes; they are %u, %llu, %llu",
+                    text, a->mailboxes, (unsigned long long)q.messages, (unsigned long long)q.bytes,
+                    sums.mailboxes, (unsigned long long)sums.messages, (unsigned long long)sums.bytes);
+    return code;
+}
+
+static enum err_code next_account(struct tx *t, const struct uuid *after, struct uuid *id,
+                                  struct rec_account *out)
+{
+    struct scan s;
+    struct span key, value;
+    bool found = false;
+    scan_open(&s, t, T_ACCOUNT, key_uuid(after), 0, 4096);
+    while (!found && scan_next(&s, &key, &value)) {
+        if (key.n != KEY_UUID || memcmp(key.p, after->b, KEY_UUID) == 0)
+            continue;
+        memcpy(id->b, key.p, KEY_UUID);
+        found = rec_account_get(value, out);
+        if (!found) {
+            s.code = ERR_BUG;
+            break;
+        }
+    }
+    enum err_code code = scan_close(&s);
+    return code == ERR_OK && !found ? ERR_MISSING : code;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+void verify_sort(struct ids *l)
+{
+    size_t kept = 0;
+    if (l->n)
+        qsort(l->v, l->n, sizeof *l->v, by_id);
+    for (size_t i = 0; i < l->n; i++)
+        if (!kept || l->v[kept - 1] != l->v[i])
+            l->v[kept++] = l->v[i];
+    l->n = kept;
+}
+
+bool verify_has(const struct ids *sorted, uint64_t id)
+{
+    return sorted->n && bsearch(&id, sorted->v, sorted->n, sizeof *sorted->v, by_id) != NULL;
+}
+
+/* Mailboxes that live and have no name: looked at again, for they may have been made or deleted meanwhile. */
+static enum err_code check_nameless(struct verify *v)
+{
+    enum err_code code = ERR_OK;
+    verify_sort(&v->living);
+    verify_sort(&v->named);
+    for (size_t i = 0, k = 0; i < v->living.n && code == ERR_OK; i++) {
+        struct tx t;
+        struct box b;
+        struct scan s;
+        struct span key, value;
+        struct rec_name r;
+        bool named = false;
+        while (k < v->named.n && v->named.v[k] < v->living.v[i])
+            k++;
+        if (k < v->named.n && v->named.v[k] == v->living.v[i])
+            continue;
+        code = tx_begin(v->e, true, &t);
+        if (code == ERR_OK)
+            code = box_get(&t, v->living.v[i], &b);
+        if (code == ERR_OK && !b.r.deleted_us) {
+            scan_open(&s, &t, T_NAME, key_uuid(&b.r.account), KEY_UUID, 64 << 10);
+            while (!named && scan_next(&s, &key, &value))
+                named = rec_name_get(value, &r) && r.mailbox == b.id;
+            code = scan_close(&s);
+            if (code == ERR_OK && !named)
+                verify_tell(v, false, "mailbox %llu: it lives and has no name", (unsigned long long)b.id);
+        }
+        tx_free(&t);
+        if (code == ERR_MISSING)
+            code = ERR_OK;
+    }
+    return code;
+}
+
+static enum err_code step_accounts(struct verify *v, bool *end)
+{
+    const uint64_t begin = clock_mono_ms();
+    enum err_code code = ERR_OK;
+    while (code == ERR_OK && clock_mono_ms() - begin < STEP_MS) {
+        struct tx t;
+        struct uuid id;
+        struct rec_account a;
+        code = tx_begin(v->e, true, &t);
+        if (code == ERR_OK)
+            code = next_account(&t, &v->at_account, &id, &a);
+        if (code == ERR_OK)
+            code = check_account(v, &t, &id, &a);
+        tx_free(&t);
+        if (code == ERR_OK) {
+            v->at_account = id;
+            v->done++;
+        }
+    }
+    *end = code == ERR_MISSING;
+    return code == ERR_MISSING ? check_nameless(v) : code;
+}
+
+/* -- the queue -- */
+
+static enum err_code ask_due(struct verify *v, uint64_t id, uint64_t due_us)
+{
+    struct mend_said said;
+    const struct mend_ask ask = {.what = MEND_DUE, .id = id, .other = due_us};
+    enum err_code code = verify_mend(v, &ask, SPAN_NONE, &said);
+    if (code == ERR_OK && said.wrong)
+        verify_tell(v, said.fixed,
+                    due_us ? "queue entry %llu: a time in the schedule that is not its own"
+                           : "queue entry %llu: it is not in the schedule",
+                    (unsigned long long)id);
+    return code;
+}
+
+static enum err_code step_queue(struct verify *v, bool *end)
+{
+    struct tx t;
+    struct scan s;
+    struct span key, value;
+    struct rec_queue q;
+    struct ids entries = {NULL, 0, 0}, dues = {NULL, 0, 0};
+    enum err_code code = tx_begin(v->e, true, &t);
+    if (code != ERR_OK)
+        return code;
+    scan_open(&s, &t, T_QUEUE, SPAN_NONE, 0, 256 << 10);
+    while (scan_next(&s, &key, &value)) {
+        v->done++;
+        if (key.n != KEY_ID || !rec_queue_get(value, &q)) {
+            verify_tell(v, false, "a queue entry is broken");
+            continue;
+        }
+        count(v, q.content);
+        ids_add(&entries, get_be64(key.p));
+    }
+    code = scan_close(&s);
+    if (code == ERR_OK && !v->watching) {
+        scan_open(&s, &t, T_QUEUE_DUE, SPAN_NONE, 0, 64 << 10);
+        while (scan_next(&s, &key, &value)) {
+            ids_add(&dues, get_be64(key.p));
+            ids_add(&dues, get_be64(key.p + 8));
+        }
+        code = scan_close(&s);
+    }
+    tx_free(&t);
+    for (size_t i = 0; i < entries.n && code == ERR_OK && !v->watching; i++)
+        code = ask_due(v, entries.v[i], 0);
+    for (size_t i = 0; i + 1 < dues.n && code == ERR_OK; i += 2)
+        code = ask_due(v, dues.v[i + 1], dues.v[i]);
+    ids_free(&entries);
+    ids_free(&dues);
+    *end = true;
+    return code;
+}
+
+/* -- contents: each has its count and its place; what does not fit is a suspect -- */
+
+static struct verify_segment *segment_of(struct verify *v, uint32_t number)
+{
+    size_t lo = 0, hi = v->segment_n;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (v->segments[mid].number == number)
+            return &v->segments[mid];
+        if (v->segments[mid].number < number)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return NULL;
+}
+
+static void check_place(struct verify *v, uint64_t id, const struct rec_content *r)
+{
+    struct verify_segment *s = segment_of(v, r->segment);
+    if (!s) /* it was made or moved after the start */
+        return;
+    if (s->sealed == SEGMENT_SEALED && (r->offset > s->end || r->packed > s->end - r->offset))
+        verify_tell(v, false, "content %llu: it lies beyond the end of segment %u", (unsigned long long)id,
+                    r->segment);
+    s->live += segment_share(r->frame_count, r->packed);
+}
+
+static enum err_code look_contents(struct verify *v, struct buf *deep, bool *end)
+{
+    const size_t look = v->deep ? 100 : 2000;
+    struct tx t;
+    struct scan s;
+    struct span key, value;
+    unsigned char from[KEY_ID];
+    uint64_t next = v->at;
+    struct ids met = {NULL, 0, 0};
+    size_t seen = 0;
+    *end = true;
+    put_be64(from, v->at + 1);
+    enum err_code code = tx_begin(v->e, true, &t);
+    if (code != ERR_OK)
+        return code;
+    scan_open(&s, &t, T_CONTENT, span_of(from, sizeof from), 0, 64 << 10);
+    while (scan_next(&s, &key, &value)) {
+        struct rec_content r;
+        next = get_be64(key.p);
+        if (seen++ == look || deep->n > DEEP_BYTES || next >= v->limit) {
+            *end = next >= v->limit;
+            next = *end ? v->limit : next - 1;
+            break;
+        }
+        if (rec_content_get(value, &r)) {
+            check_place(v, next, &r);
+            if (v->deep && (!buf_add(deep, &next, sizeof next) || !wire_put_text(deep, value)))
+                s.code = ERR_LIMIT;
+        } else {
+            verify_tell(v, false, "content %llu: its record is broken", (unsigned long long)next);
+        }
+        ids_add(&met, next);
+        if (next - v->base < v->count_n && v->counts[next - v->base] == 0)
+            ids_add(&v->suspects, next);
+    }
+    code = scan_close(&s);
+    if (*end)
+        next = v->limit;
+    /* counts of the same ids, and ids that were counted without having one */
+    put_be64(from, v->at + 1);
+    uint64_t expected = v->at + 1;
+    if (code == ERR_OK)
+        scan_open(&s, &t, T_REF, span_of(from, sizeof from), 0, 64 << 10);
+    while (code == ERR_OK && scan_next(&s, &key, &value)) {
+        struct rec_ref r;
+        uint64_t id = get_be64(key.p);
+        if (id > next || id >= v->limit)
+            break;
+        for (; expected < id; expected++)
+            if (expected >= v->base && expected - v->base < v->count_n && v->counts[expected - v->base])
+                ids_add(&v->suspects, expected);
+        expected = id + 1;
+        v->done++;
+        if (!rec_ref_get(value, &r) || id - v->base >= v->count_n || r.count != v->counts[id - v->base] ||
+            !verify_has(&met, id))
+            ids_add(&v->suspects, id);
+    }
+    if (code == ERR_OK)
+        code = scan_close(&s);
+    for (; code == ERR_OK && expected <= next && expected < v->limit; expected++)
+        if (expected >= v->base && expected - v->base < v->count_n && v->counts[expected - v->base])
+            ids_add(&v->suspects, expected);
+    tx_free(&t);
+    ids_free(&met);
+    v->at = next;
+    return code;
+}
+
+/* Contents of a step of a deep run, read when no cursor is open: id and record of each, as texts. */
+static enum err_code read_deep(struct verify *v, struct span list)
+{
+    struct wire_in in = {list, false};
+    enum err_code code = ERR_OK;
+    while (in.s.n && code == ERR_OK) {
+        uint64_t id;
+        struct rec_content r;
+        if (!wire_get(&in, &id, sizeof id))
+            return ERR_BUG;
+        struct span value = wire_text(&in);
+        if (rec_content_get(value, &r) && r.frames.n)
+            code = verify_frames(v, id, &r);
+    }
+    return code;
+}
+
+static enum err_code step_contents(struct verify *v, bool *end)
+{
+    struct buf deep;
+    buf_init(&deep, (size_t)64 << 20);
+    enum err_code code = look_contents(v, &deep, end);
+    if (code == ERR_OK && v->deep)
+        code = read_deep(v, buf_span(&deep));
+    buf_free(&deep);
+    return code;
+}
+/* -- suspects: put on the watch, counted anew, judged by the writer -- */
+
+static enum err_code judge(struct verify *v)
+{
+    struct job *j = job_new(WIRE_MEND);
+    const struct mend_ask ask = {.what = MEND_REFS, .fix = v->repair};
+    struct ids left = {NULL, 0, 0};
+    enum err_code code =
+        buf_add(&j->body, &ask, sizeof ask) && buf_add(&j->body, v->again, v->suspects.n * sizeof *v->again)
+            ? care_call(v->e, j)
+            : ERR_LIMIT;
+    for (size_t i = 0; code == ERR_OK && (i + 1) * sizeof(struct mend_ref) <= j->answer.v[0].n; i++) {
+        struct mend_ref r;
+        memcpy(&r, j->answer.v[0].p + i * sizeof r, sizeof r);
+        if (r.touched)
+            ids_add(&left, r.id);
+        else if (r.wrong && r.counted && !r.has_content)
+            ids_add(&v->lost, r.id);
+        if (!r.touched && r.wrong)
+            verify_tell(v, r.fixed,
+                        r.counted && !r.has_content
+                            ? "content %llu: its record is lost (%u references, %u counted)"
+                            : "content %llu: it counts %u references, they are %u",
+                        (unsigned long long)r.id, r.recorded, r.counted);
+    }
+    job_free(&j);
+    ids_free(&v->suspects);
+    v->suspects = left;
+    return code;
+}
+
+static enum err_code watch(struct verify *v)
+{
+    struct mend_said said;
+    const struct mend_ask ask = {.what = MEND_WATCH};
+    verify_sort(&v->suspects);
+    if (v->suspects.n > SUSPECTS) { /* the others in another run: so many are told of first */
+        verify_tell(v, false, "%zu contents with doubtful counts; looked at %d of them", v->suspects.n,
+                    SUSPECTS);
+        v->suspects.n = SUSPECTS;
+    }
+    memset(v->again, 0, SUSPECTS * sizeof *v->again);
+    return verify_mend(v, &ask, span_of(v->suspects.v, v->suspects.n * sizeof *v->suspects.v), &said);
+}
+
+static enum err_code step_suspects(struct verify *v, bool *end)
+{
+    enum err_code code = ERR_OK;
+    bool over = false;
+    *end = false;
+    if (v->suspects.n == 0 || v->rounds == ROUNDS) {
+        if (v->suspects.n)
+            log_event(LOG_INFO, NULL, "store.verify.undecided", F_UINT("contents", v->suspects.n));
+        v->suspects.n = 0;
+        *end = true;
+        if (v->watching)
+            code = watch(v); /* nothing: the watch ends */
+        v->watching = false;
+        return code;
+    }
+    if (!v->watching || v->at == UINT64_MAX) {
+        v->watching = true;
+        v->rounds++;
+        v->at = 0;
+        return watch(v);
+    }
+    code = step_mailboxes(v, &over);
+    if (code == ERR_OK && over)
+        code = step_queue(v, &over);
+    if (code == ERR_RETRY) /* what was counted half would be counted twice */
+        v->at = UINT64_MAX;
+    if (code != ERR_OK || !over)
+        return code;
+    code = judge(v);
+    v->at = UINT64_MAX;
+    return code;
+}
+
+/* -- start, steps, end -- */
+
+static enum err_code load_segments(struct verify *v, struct tx *t)
+{
+    struct scan s;
+    struct span key, value;
+    size_t cap = 0;
+    scan_open(&s, t, T_SEGMENT, SPAN_NONE, 0, 64 << 10);
+    while (scan_next(&s, &key, &value)) {
+        struct rec_segment r;
+        if (key.n != 4 || !rec_segment_get(value, &r)) {
+            verify_tell(v, false, "a segment's record is broken");
+            continue;
+        }
+        if (v->segment_n == cap) {
+            cap = cap ? cap * 2 : 64;
+            v->segments = xrealloc(v->segments, cap * sizeof *v->segments);
+        }
+        v->segments[v->segment_n++] = (struct verify_segment){
+            .number = get_be32(key.p), .sealed = r.sealed, .end = r.end, .dead = r.dead};
+    }
+    return scan_close(&s);
+}
+
+static enum err_code first_content(struct tx *t, uint64_t *out)
+{
+    struct scan s;
+    struct span key, value;
+    scan_open(&s, t, T_REF, SPAN_NONE, 0, 4096);
+    if (scan_next(&s, &key, &value))
+        *out = get_be64(key.p);
+    return scan_close(&s);
+}
+
+static enum err_code start(struct engine *e, const struct wire_verify *w, struct buf *out)
+{
+    struct tx t;
+    verify_free(&e->verify);
+    struct verify *v = e->verify = xcalloc(1, sizeof *v);
+    v->e = e;
+    v->out = out;
+    v->deep = w->deep != 0;
+    v->repair = w->repair != 0;
+    pthread_mutex_lock(&e->id_lock);
+    v->limit = e->id_next[ID_CONTENT];
+    pthread_mutex_unlock(&e->id_lock);
+    v->base = v->limit;
+    enum err_code code = tx_begin(e, true, &t);
+    if (code == ERR_OK)
+        code = first_content(&t, &v->base);
+    if (code == ERR_OK)
+        code = load_segments(v, &t);
+    tx_free(&t);
+    v->count_n = v->limit > v->base ? (size_t)(v->limit - v->base) : 0;
+    v->counts = xcalloc(v->count_n + 1, sizeof *v->counts);
+    return code;
+}
+
+static const struct {
+    const char *name;
+    enum err_code (*step)(struct verify *v, bool *end);
+} phases[] = {{"mailboxes", step_mailboxes}, {"accounts", step_accounts}, {"queue", step_queue},
+              {"contents", step_contents},   {"suspects", step_suspects}, {"segments", verify_segments},
+              {"files", verify_files},       {"losses", verify_losses}};
+enum { PHASES = sizeof phases / sizeof *phases };
+
+enum err_code read_verify(struct tx *t, struct query *q)
+{
+    struct engine *e = t->e;
+    struct wire_in in = {q->body, false};
+    struct wire_verify w;
+    struct wire_verify_said said = {.phases = PHASES};
+    struct buf *out = parts_add(&q->answer);
+    bool end = false;
+    if (!wire_get(&in, &w, sizeof w) || !wire_whole(&in) || !buf_add(out, &said, sizeof said))
+        return ERR_SYNTAX;
+    pthread_mutex_lock(&e->verify_lock);
+    enum err_code code = w.start ? start(e, &w, out) : e->verify ? ERR_OK : ERR_STATE;
+    struct verify *v = e->verify;
+    if (code == ERR_OK) {
+        v->out = out;
+        v->told = w.start ? v->told : 0;
+        v->bytes = 0;
+        if (!w.start)
+            code = phases[v->phase].step(v, &end);
+        if (code == ERR_RETRY) /* a snapshot fell, or the writer has no time: the next step tries again */
+            code = ERR_OK;
+        if (code == ERR_OK && end) {
+            v->phase++;
+            v->at = 0;
+        }
+        said.phase = v->phase;
+        said.done = v->done;
+        said.bytes = v->bytes;
+        said.found = v->found;
+        said.fixed = v->fixed;
+        said.count = v->told;
+        snprintf(said.name, sizeof said.name, "%s", v->phase < PHASES ? phases[v->phase].name : "");
+        v->out = NULL;
+    }
+    if (out->n >= sizeof said)
+        memcpy(out->p, &said, sizeof said);
+    if (code != ERR_OK || (v && v->phase == PHASES))
+        verify_free(&e->verify);
+    pthread_mutex_unlock(&e->verify_lock);
+    return code;
+}

@@ -1,0 +1,55 @@
+/* Friend header of verify: what one verification remembers between its steps. */
+#ifndef PROV_STORE_VERIFY_H
+#define PROV_STORE_VERIFY_H
+
+#include "common/store/engine_int.h"
+
+struct verify_segment {
+    uint32_t number;
+    uint8_t sealed;
+    uint64_t end, dead; /* as recorded at the start */
+    uint64_t live;      /* of the contents that were met */
+};
+
+struct verify {
+    struct engine *e;
+    bool deep, repair;
+    unsigned phase;
+    uint64_t at; /* where the phase is */
+    struct uuid at_account;
+
+    uint64_t base, limit; /* contents from base up to limit (excluded) are judged */
+    uint32_t *counts;     /* references of each, by id - base */
+    size_t count_n;
+    struct ids living, named; /* mailboxes */
+    struct verify_segment *segments;
+    size_t segment_n;
+
+    struct ids suspects; /* contents whose count is doubtful */
+    uint32_t again[4096];
+    bool watching;
+    unsigned rounds;
+    struct ids lost, damaged; /* contents without a record; with bytes that are not what they were */
+
+    struct buf *out; /* of the step's answer */
+    uint32_t told;
+    uint64_t done, bytes, found, fixed;
+};
+
+/* Tell a finding; fixed: it was repaired. */
+void verify_tell(struct verify *v, bool fixed, const char *format, ...) __attribute__((format(printf, 3, 4)));
+enum err_code verify_mend(struct verify *v, const struct mend_ask *ask, struct span more,
+                          struct mend_said *said) CHECK_RESULT;
+void verify_sort(struct ids *l);
+bool verify_has(const struct ids *sorted, uint64_t id);
+/* The next mailbox behind an id; ERR_MISSING: none. */
+enum err_code verify_next_box(struct tx *t, uint64_t after, struct box *out) CHECK_RESULT;
+
+/* -- verify_bytes.c -- */
+/* Read a content's frames as its record has them; damage is told and remembered. */
+enum err_code verify_frames(struct verify *v, uint64_t id, const struct rec_content *r) CHECK_RESULT;
+enum err_code verify_segments(struct verify *v, bool *end) CHECK_RESULT;
+enum err_code verify_files(struct verify *v, bool *end) CHECK_RESULT;
+enum err_code verify_losses(struct verify *v, bool *end) CHECK_RESULT;
+
+#endif

@@ -1,0 +1,142 @@
+/* mailadm store verify: asks stored for one step after the other and sets the pace, so that the store's own
+ * work goes on: it rests as long as each step took, and longer where a rate says so. */
+#include "mailadm/ask.h"
+#include "common/base/clock.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+enum { STATUS_FINDINGS = 1, STEP_PATIENCE_MS = 120000 };
+static const uint64_t default_rate = (uint64_t)50 << 20;
+
+struct verifying {
+    const struct adm *adm;
+    struct store_verify step; /* its findings and name are gone */
+    bool over, first;
+    char name[16];
+};
+
+struct verify_args {
+    bool deep, repair;
+    uint64_t rate; /* bytes a second */
+};
+
+static bool read_rate(const char *text, uint64_t *out)
+{
+    char *end;
+    unsigned long long n = strtoull(text, &end, 10);
+    unsigned shift = *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
+    if (end == text || (shift && end[1]) || (!shift && *end) || n == 0 || n > UINT64_MAX >> 31)
+        return false;
+    *out = (uint64_t)n << shift;
+    return true;
+}
+
+static int read_arguments(int argc, char **argv, struct verify_args *out)
+{
+    *out = (struct verify_args){.rate = default_rate};
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--deep") == 0) {
+            out->deep = true;
+        } else if (strcmp(argv[i], "--repair") == 0) {
+            out->repair = true;
+        } else if (strcmp(argv[i], "--rate") == 0 && i + 1 < argc && read_rate(argv[i + 1], &out->rate)) {
+            i++;
+        } else {
+            fputs("usage: mailadm store verify [--deep] [--repair] [--rate BYTES] [--json]\n", stderr);
+            return EX_USAGE;
+        }
+    }
+    return EX_OK;
+}
+
+static void on_step(void *session, enum err_code code, const struct store_verify *step)
+{
+    struct ask *k = session;
+    struct verifying *v = k->arg;
+    if (code == ERR_OK) {
+        v->step = *step;
+        v->over = step->phase == step->phases;
+        snprintf(v->name, sizeof v->name, "%s", step->name);
+    }
+    for (size_t i = 0; code == ERR_OK && i < step->count; i++) {
+        const struct store_finding *f = &step->findings[i];
+        if (v->adm->json) {
+            fputs(v->first ? "" : ", ", stdout);
+            fputs("{\"finding\": ", stdout);
+            adm_json_span(f->text);
+            printf(", \"repaired\": %s}", f->repaired ? "true" : "false");
+        } else {
+            fputs(f->repaired ? "repaired  " : "found     ", stdout);
+            adm_text(f->text);
+            putchar('\n');
+        }
+        v->first = false;
+    }
+    ask_end(k, code);
+}
+
+static void progress(const struct verifying *v, uint64_t bytes)
+{
+    if (isatty(STDERR_FILENO) && !v->adm->json)
+        fprintf(stderr, "\r%u of %u: %-10s %12" PRIu64 " records, %6" PRIu64 " MB read, %" PRIu64 " found ",
+                v->step.phase + 1, v->step.phases, v->name, v->step.records, bytes >> 20, v->step.found);
+}
+
+/* Rest as long as the step took, or until its bytes fit the rate. */
+static void rest(uint64_t took_ms, uint64_t bytes, uint64_t rate)
+{
+    uint64_t by_rate = bytes * 1000 / rate;
+    uint64_t ms = by_rate > 2 * took_ms ? by_rate - took_ms : took_ms;
+    if (ms)
+        usleep((useconds_t)((ms > 1000 ? 1000 : ms) * 1000));
+}
+
+static int run(struct ask *k, struct verifying *v, const struct verify_args *args)
+{
+    uint64_t bytes = 0;
+    int status = EX_OK;
+    for (bool start = true; status == EX_OK && !v->over; start = false) {
+        uint64_t begin = clock_mono_ms();
+        store_admin_verify(k->store, start, args->deep, args->repair, k->ticket, on_step);
+        status = ask_status(ask_wait(k, STEP_PATIENCE_MS), "store verify");
+        bytes += v->step.bytes;
+        progress(v, bytes);
+        if (status == EX_OK && !v->over)
+            rest(clock_mono_ms() - begin, v->step.bytes, args->rate);
+    }
+    if (isatty(STDERR_FILENO) && !v->adm->json)
+        fputc('\n', stderr);
+    if (v->adm->json)
+        printf("], \"records\": %" PRIu64 ", \"bytes\": %" PRIu64 ", \"found\": %" PRIu64
+               ", \"repaired\": %" PRIu64 ", \"complete\": %s}\n",
+               v->step.records, bytes, v->step.found, v->step.repaired, v->over ? "true" : "false");
+    else if (status == EX_OK)
+        printf("%" PRIu64 " records, %" PRIu64 " bytes of contents: %" PRIu64 " findings, %" PRIu64
+               " repaired\n",
+               v->step.records, bytes, v->step.found, v->step.repaired);
+    return status;
+}
+
+int adm_store_verify(const struct adm *a, int argc, char **argv)
+{
+    struct ask k;
+    struct verify_args args;
+    struct verifying v = {.adm = a, .first = true};
+    int status = read_arguments(argc, argv, &args);
+    if (status != EX_OK)
+        return status;
+    status = ask_open(&k, a, true, false);
+    k.arg = &v;
+    if (status == EX_OK) {
+        fputs(a->json ? "{\"findings\": [" : "", stdout);
+        status = run(&k, &v, &args);
+    }
+    if (status == EX_OK && v.step.found > v.step.repaired)
+        status = STATUS_FINDINGS;
+    ask_close(&k);
+    return status;
+}
