@@ -37,7 +37,7 @@ static const struct op {
     {WIRE_LIMITS, op_limits, false},  {WIRE_NOTICE, op_notice, true},
     {WIRE_SWEEP, op_sweep, false},    {WIRE_SEGMENT, op_segment, false},
     {WIRE_HOLD, op_hold, false},      {WIRE_QUEUE_RELEASE, op_queue_release, false},
-    {WIRE_MEND, op_mend, false},
+    {WIRE_MEND, op_mend, false},      {WIRE_RELOCATE, op_relocate, false},
 };
 
 static const struct op *op_of(uint16_t type)

@@ -181,7 +181,7 @@ static struct engine *engine_alloc(const struct engine_options *o)
     e->large_last = &e->large_first;
     for (size_t i = 0; i < SEGMENT_FDS; i++)
         e->fds[i].fd = -1;
-    e->small.fd = e->large.fd = -1;
+    e->small.fd = e->large.fd = e->compact.fd = -1;
     return e;
 }
 
@@ -284,6 +284,7 @@ void engine_close(struct engine **ep)
     pthread_join(e->care, NULL);
     stream_close(&e->small);
     stream_close(&e->large);
+    stream_close(&e->compact);
     env_log_flush(e);
     env_checkpoint(e, true);
     engine_release(e);

@@ -44,7 +44,7 @@ struct lease {
 /* A segment that grows. The writer has one for small contents, the stager one for large ones. */
 struct stream {
     struct engine *e;
-    bool large;
+    bool large, compact;
     int fd; /* -1: none open */
     uint32_t number;
     uint64_t written; /* bytes in the file that are spoken for */
@@ -73,8 +73,16 @@ struct sweep_ask { /* keys as texts */
     int64_t before_us;
     uint32_t table, pad;
 };
+enum { SEGMENT_DROP, SEGMENT_GONE /* its file is unlinked */, SEGMENT_EMPTIED /* nothing in it is alive */ };
 struct segment_ask {
-    uint32_t number, gone; /* gone: its file is unlinked */
+    uint32_t number, what;
+};
+struct relocate_ask { /* struct relocated ascending by content */
+    uint32_t from, to, count, pad;
+    uint64_t end; /* of `to`, all synced */
+};
+struct relocated {
+    uint64_t content, old_offset, new_offset;
 };
 
 enum mend { MEND_WATCH, MEND_REFS, MEND_BOX, MEND_ACCOUNT, MEND_DUE, MEND_SEGMENT, MEND_CONTENT };
@@ -114,8 +122,14 @@ struct walk {
     size_t n; /* of key: the last one that was looked at */
     unsigned char key[64];
 };
+/* A segment that is being rewritten. */
+struct compacting {
+    uint32_t number; /* 0: none */
+    uint64_t at, end;
+};
 enum { CARE_WALKS = 6 };
 struct care {
+    struct compacting compacting;
     struct walk walks[CARE_WALKS];
     struct purge_ask *todo; /* found, not purged yet */
     size_t todo_count;
@@ -183,7 +197,7 @@ struct engine {
     uint32_t next_segment;
     struct segment_fd fds[SEGMENT_FDS];
     uint64_t fd_clock;
-    struct stream small, large;
+    struct stream small, large, compact; /* the writer's, the stager's, the care thread's */
 
     pthread_mutex_t lock; /* guards the two lists and the flags */
     pthread_cond_t work, large_work;
@@ -375,6 +389,7 @@ struct verify;
 void verify_free(struct verify **v);
 
 /* -- compact.c -- */
+enum err_code op_relocate(struct tx *t, struct job *j) CHECK_RESULT;
 /* A bit of the round through the segments. True: it is over. */
 bool segments_step(struct engine *e, struct walk *w);
 
@@ -421,6 +436,15 @@ void stream_sync(struct stream *s);
 enum err_code stream_add_large(struct stream *s, struct job *j, const struct wire_content *w,
                                struct span table, struct span bytes) CHECK_RESULT;
 void stream_close(struct stream *s);
+/* Copy a content of another segment to the end of the stream, checked; its new place. Not synced. ERR_BUG:
+ * its bytes are damaged. */
+enum err_code stream_copy(struct stream *s, uint64_t id, const struct rec_content *r,
+                          uint64_t *offset) CHECK_RESULT;
+/* A content's head at a place of a segment's file, with its frame table. False: there is none that is whole.
+ */
+bool segment_head(int fd, uint64_t at, uint64_t end, struct mend_content *out,
+                  struct buf *table) CHECK_RESULT;
+int segment_open(struct engine *e, uint32_t number); /* for reading, or -1 */
 /* Bytes that a content takes in its segment, with its head. */
 uint64_t segment_share(uint32_t frames, uint64_t packed);
 enum err_code segment_get(struct tx *t, uint32_t number, struct rec_segment *out) CHECK_RESULT;

@@ -214,7 +214,11 @@ enum err_code op_segment(struct tx *t, struct job *j)
     enum err_code code = segment_get(t, w.number, &r);
     if (code != ERR_OK)
         return code;
-    if (w.gone) { /* its file is unlinked */
+    if (w.what == SEGMENT_EMPTIED) { /* all that lived was moved; the rest never had a record */
+        r.dead = r.end - SEGMENT_HEAD;
+        return segment_put(t, w.number, &r);
+    }
+    if (w.what == SEGMENT_GONE) {
         put_be32(key, w.number);
         return r.sealed == SEGMENT_DROPPED ? tx_del(t, T_SEGMENT, span_of(key, sizeof key)) : ERR_STATE;
     }

@@ -249,6 +249,7 @@ bool rec_repeat_put(const struct rec_repeat *r, struct buf *out) CHECK_RESULT;
 bool rec_repeat_get(struct span v, struct rec_repeat *out) CHECK_RESULT;
 
 /* -- segment: key number -- */
+enum { SEGMENT_COMPACTED = 2 }; /* large: filled by compaction; contents of any id */
 enum { SEGMENT_OPEN, SEGMENT_SEALED, SEGMENT_DROPPED /* its file may be gone */ };
 struct rec_segment {
     uint8_t sealed, large;

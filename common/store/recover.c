@@ -42,7 +42,9 @@ static enum err_code read_records(struct tx *t, struct open_list *out)
             t->e->next_segment = o.number + 1;
         if (o.r.sealed || out->n == OPEN_SEGMENTS)
             continue;
-        o.r.end = SEGMENT_HEAD;
+        o.found = o.r.large == SEGMENT_COMPACTED; /* what of it is committed stands in its record */
+        if (!o.found)
+            o.r.end = SEGMENT_HEAD;
         out->v[out->n++] = o;
         if (o.r.first_content < out->first_content)
             out->first_content = o.r.first_content;
@@ -56,7 +58,9 @@ static enum err_code find_ends(struct tx *t, struct open_list *open)
     DBC *c = NULL;
     DB *db = t->e->db[T_CONTENT];
     unsigned char key[KEY_ID], value[REC_CONTENT_HEAD];
-    size_t left = open->n;
+    size_t left = 0;
+    for (size_t i = 0; i < open->n; i++)
+        left += !open->v[i].found;
     enum err_code code = left ? db_code(t->e, "cursor", db->cursor(db, t->t, &c, 0)) : ERR_OK;
     for (u_int32_t how = DB_LAST; code == ERR_OK && left; how = DB_PREV) {
         DBT k = {.data = key, .ulen = sizeof key, .flags = DB_DBT_USERMEM};

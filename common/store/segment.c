@@ -162,7 +162,9 @@ static enum err_code stream_open(struct stream *s)
     struct engine *e = s->e;
     char name[32], head[SEGMENT_HEAD] = {0};
     pthread_mutex_lock(&e->id_lock);
-    struct rec_segment r = {.large = s->large, .first_content = e->id_next[ID_CONTENT]};
+    struct rec_segment r = {.large = s->compact ? SEGMENT_COMPACTED : s->large,
+                            .first_content = s->compact ? UINT64_MAX : e->id_next[ID_CONTENT],
+                            .end = s->compact ? SEGMENT_HEAD : 0};
     pthread_mutex_unlock(&e->id_lock);
     pthread_mutex_lock(&e->segment_lock);
     uint32_t number = e->next_segment++;
@@ -403,6 +405,62 @@ enum err_code stream_add_large(struct stream *s, struct job *j, const struct wir
     return ERR_OK;
 }
 
+/* -- contents of other segments -- */
+
+/* The frames of r, checked, to the place behind its head in the stream's file. */
+static enum err_code copy_checked(struct stream *s, const struct rec_content *r, uint64_t to)
+{
+    enum err_code code = ERR_OK;
+    char *block = xmalloc(FRAME_PACKED_LIMIT);
+    uint64_t from = r->offset;
+    for (size_t i = 0; i < r->frame_count && code == ERR_OK; i++) {
+        struct rec_frame f = rec_frame_at(r->frames, i);
+        if (f.packed > FRAME_PACKED_LIMIT)
+            code = ERR_BUG;
+        if (code == ERR_OK)
+            code = segment_read(s->e, r->segment, from, block, f.packed);
+        if (code == ERR_OK && crc32c(0, span_of(block, f.packed)) != f.crc)
+            code = ERR_BUG;
+        if (code == ERR_OK && !write_at(s->fd, span_of(block, f.packed), to))
+            code = write_failed(s->e, "rewriting contents");
+        from += f.packed;
+        to += f.packed;
+    }
+    free(block);
+    return code;
+}
+
+enum err_code stream_copy(struct stream *s, uint64_t id, const struct rec_content *r, uint64_t *offset)
+{
+    unsigned char head[CONTENT_HEAD];
+    struct job j = {.content = id};
+    const struct wire_content w = {.frames = r->frame_count, .size = r->size, .packed = r->packed};
+    enum err_code code = stream_room(s, segment_share(r->frame_count, r->packed));
+    if (code != ERR_OK)
+        return code;
+    buf_init(&j.frames, FRAMES_LIMIT * REC_FRAME);
+    if (!buf_add_span(&j.frames, r->frames))
+        code = ERR_LIMIT;
+    *offset = s->written + CONTENT_HEAD + r->frames.n;
+    if (code == ERR_OK)
+        code = copy_checked(s, r, *offset);
+    if (code == ERR_OK) {
+        content_head(head, &j, &w);
+        if (!write_at(s->fd, span_of(head, sizeof head), s->written) ||
+            !write_at(s->fd, r->frames, s->written + CONTENT_HEAD))
+            code = write_failed(s->e, "rewriting contents");
+    }
+    buf_free(&j.frames);
+    if (code != ERR_OK) {
+        if (ftruncate(s->fd, (off_t)s->written) != 0)
+            engine_fatal(s->e, "cutting a segment", strerror(errno));
+        return code;
+    }
+    s->written = *offset + r->packed;
+    s->dirty = true;
+    return ERR_OK;
+}
+
 /* -- reading -- */
 
 /* A descriptor of the segment, kept open; users says that it must not be closed now. */
@@ -484,6 +542,35 @@ enum err_code segment_read(struct engine *e, uint32_t number, uint64_t offset, c
     return code;
 }
 
+int segment_open(struct engine *e, uint32_t number)
+{
+    char name[32];
+    file_name(number, name);
+    return openat(e->segment_dir_fd, name, O_RDONLY | O_CLOEXEC);
+}
+
+bool segment_head(int fd, uint64_t at, uint64_t end, struct mend_content *out, struct buf *table)
+{
+    unsigned char head[CONTENT_HEAD];
+    if (pread(fd, head, sizeof head, (off_t)at) != (ssize_t)sizeof head ||
+        memcmp(head, content_magic, sizeof content_magic) != 0 ||
+        get_be32(head + 36) != crc32c(0, span_of(head, 36)))
+        return false;
+    *out = (struct mend_content){.frames = get_be32(head + 4),
+                                 .id = get_be64(head + 8),
+                                 .size = get_be64(head + 16),
+                                 .packed = get_be64(head + 24)};
+    size_t n = (size_t)out->frames * REC_FRAME;
+    out->offset = at + sizeof head + n;
+    buf_reset(table);
+    char *p = out->frames && out->frames <= FRAMES_LIMIT ? buf_reserve(table, n) : NULL;
+    if (!p || pread(fd, p, n, (off_t)(at + sizeof head)) != (ssize_t)n ||
+        get_be32(head + 32) != crc32c(0, span_of(p, n)))
+        return false;
+    buf_commit(table, n);
+    return out->offset <= end && out->packed <= end - out->offset;
+}
+
 /* -- life -- */
 
 enum err_code segments_open(struct engine *e, struct err *why)
@@ -492,6 +579,7 @@ enum err_code segments_open(struct engine *e, struct err *why)
         e->fds[i].fd = -1;
     e->small = (struct stream){.e = e, .fd = -1};
     e->large = (struct stream){.e = e, .fd = -1, .large = true};
+    e->compact = (struct stream){.e = e, .fd = -1, .compact = true};
     buf_init(&e->small.pending, PENDING_LIMIT);
     buf_init(&e->large.pending, PENDING_LIMIT);
     return segment_recover(e, why);

@@ -56,35 +56,6 @@ enum err_code verify_frames(struct verify *v, uint64_t id, const struct rec_cont
 
 /* -- segments -- */
 
-static int open_segment(struct verify *v, uint32_t number)
-{
-    char name[32];
-    snprintf(name, sizeof name, "%08x.seg", number);
-    return openat(v->e->segment_dir_fd, name, O_RDONLY | O_CLOEXEC);
-}
-
-/* A head that is whole, with its table behind it in table. */
-static bool read_head(int fd, uint64_t at, uint64_t end, struct mend_content *out, struct buf *table)
-{
-    unsigned char head[40];
-    if (pread(fd, head, sizeof head, (off_t)at) != (ssize_t)sizeof head || memcmp(head, "PMc1", 4) != 0 ||
-        get_be32(head + 36) != crc32c(0, span_of(head, 36)))
-        return false;
-    *out = (struct mend_content){.frames = get_be32(head + 4),
-                                 .id = get_be64(head + 8),
-                                 .size = get_be64(head + 16),
-                                 .packed = get_be64(head + 24)};
-    size_t n = (size_t)out->frames * REC_FRAME;
-    out->offset = at + sizeof head + n;
-    buf_reset(table);
-    char *p = out->frames && out->frames <= FRAMES_LIMIT ? buf_reserve(table, n) : NULL;
-    if (!p || pread(fd, p, n, (off_t)(at + sizeof head)) != (ssize_t)n ||
-        get_be32(head + 32) != crc32c(0, span_of(p, n)))
-        return false;
-    buf_commit(table, n);
-    return out->offset <= end && out->packed <= end - out->offset;
-}
-
 /* Lost contents whose heads lie in this segment. */
 static enum err_code find_lost(struct verify *v, int fd, const struct verify_segment *s)
 {
@@ -94,7 +65,7 @@ static enum err_code find_lost(struct verify *v, int fd, const struct verify_seg
     buf_init(&table, (size_t)FRAMES_LIMIT * REC_FRAME);
     buf_init(&more, (size_t)FRAMES_LIMIT * REC_FRAME + sizeof c);
     for (uint64_t at = SEGMENT_HEAD;
-         code == ERR_OK && at < s->end && read_head(fd, at, s->end, &c, &table);) {
+         code == ERR_OK && at < s->end && segment_head(fd, at, s->end, &c, &table);) {
         at = c.offset + c.packed;
         v->bytes += sizeof c + table.n;
         if (!verify_has(&v->lost, c.id))
@@ -168,7 +139,7 @@ enum err_code verify_segments(struct verify *v, bool *end)
     const struct verify_segment *s = &v->segments[v->at];
     v->done++;
     if (s->sealed == SEGMENT_SEALED) {
-        int fd = open_segment(v, s->number);
+        int fd = segment_open(v->e, s->number);
         if (fd < 0 || fstat(fd, &st) != 0 || (uint64_t)st.st_size < s->end) {
             if (is_sealed_now(v, s->number))
                 verify_tell(v, false, "segment %u: %s", s->number,

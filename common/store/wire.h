@@ -80,7 +80,8 @@ enum wire_type {
     WIRE_PURGE = 120, /* inside stored: purge_ask */
     WIRE_SWEEP,       /* inside stored: sweep_ask */
     WIRE_SEGMENT,     /* inside stored: segment_ask */
-    WIRE_MEND         /* inside stored: mend_ask */
+    WIRE_MEND,        /* inside stored: mend_ask */
+    WIRE_RELOCATE     /* inside stored: relocate_ask */
 };
 enum { WIRE_MORE = 0x4000 };
 enum { WIRE_AGAIN = 1 }; /* wire_ask.flags: this request was sent before */

@@ -600,6 +600,128 @@ static void test_verify_beside_changes(void **state)
     engine_close(&e);
 }
 
+/* -- compaction -- */
+
+enum { BODIES = 160, BODY = 800 };
+
+static void body_text(char out[BODY + 1], unsigned i)
+{
+    memset(out, 'a' + (int)(i % 26), BODY);
+    out[BODY] = '\0';
+    snprintf(out, 20, "body %u", i);
+    out[strlen(out)] = ' ';
+}
+
+/* Small segments, of whose contents three of four are dead. */
+static struct engine *open_thinned(uint64_t *box)
+{
+    char text[BODY + 1];
+    options.segment_size = 16 << 10;
+    options.undelete_us = 1;
+    struct engine *e = drive_open(&options);
+    for (unsigned i = 1; i <= BODIES; i++) {
+        body_text(text, i);
+        drive_deliver(e, 1, text);
+    }
+    *box = drive_status(e, 1, "INBOX").id;
+    for (uint32_t uid = 1; uid <= BODIES; uid += 4)
+        drive_flags(e, 1, *box, uid, uid + 2, STORE_DELETED);
+    drive_expunge(e, 1, *box);
+    return e;
+}
+
+static void check_bodies(struct engine *e, uint64_t box)
+{
+    char text[BODY + 200], expected[BODY + 1];
+    for (unsigned uid = 4; uid <= BODIES; uid += 4) {
+        enum err_code code = ERR_RETRY;
+        for (int i = 0; i < 5 && code == ERR_RETRY; i++)
+            code = drive_read(e, 1, box, uid, text);
+        body_text(expected, uid);
+        assert_int_equal(code, ERR_OK);
+        assert_string_equal(text, expected);
+    }
+}
+
+static size_t disk_use(void)
+{
+    size_t sum = 0;
+    for (unsigned n = 1; n < 100; n++)
+        sum += segment_size(n) > 0 ? (size_t)segment_size(n) : 0;
+    return sum;
+}
+
+struct reading {
+    struct engine *e;
+    uint64_t box;
+    unsigned rounds;
+};
+
+static void *read_on(void *arg)
+{
+    struct reading *r = arg;
+    for (; !atomic_load(&stop_load); r->rounds++)
+        check_bodies(r->e, r->box);
+    return NULL;
+}
+
+static void test_compaction(void **state)
+{
+    (void)state;
+    struct reading reading = {.rounds = 0};
+    pthread_t thread;
+    struct engine *e = open_thinned(&reading.box);
+    size_t before = disk_use();
+    reading.e = e;
+    atomic_store(&stop_load, false);
+    assert_int_equal(pthread_create(&thread, NULL, read_on, &reading), 0);
+    care(e, true, true);
+    care(e, false, true); /* what was dead after the first had begun */
+    atomic_store(&stop_load, true);
+    pthread_join(thread, NULL);
+    assert_in_range(reading.rounds, 1, 1000000);
+    assert_in_range(disk_use(), BODIES / 4 * BODY, before / 2);
+    check_bodies(e, reading.box);
+    assert_clean(e);
+    engine_close(&e);
+    e = drive_open(&options);
+    check_bodies(e, reading.box);
+    assert_clean(e);
+    drive_flags(e, 1, reading.box, 1, BODIES, STORE_DELETED);
+    drive_expunge(e, 1, reading.box);
+    care(e, true, true);
+    care(e, true, true);
+    assert_int_equal(disk_use(), 0);
+    assert_clean(e);
+    engine_close(&e);
+}
+
+/* The process ends without a word at some moment of it, again and again. */
+static void test_compaction_and_deaths(void **state)
+{
+    (void)state;
+    uint64_t box;
+    struct engine *e = open_thinned(&box);
+    engine_close(&e);
+    for (useconds_t us = 1000; us < 400000; us += us / 2) {
+        int status;
+        fflush(NULL);
+        pid_t pid = fork();
+        if (pid == 0) {
+            e = drive_open(&options);
+            engine_care(e, true, true);
+            usleep(us);
+            _exit(9);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 9);
+        e = drive_open(&options);
+        check_bodies(e, box);
+        assert_clean(e);
+        engine_close(&e);
+    }
+}
+
 #define CARE_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -615,6 +737,8 @@ int main(void)
         CARE_TEST(test_verify_names_who_is_hit),
         CARE_TEST(test_verify_of_an_upgraded_store),
         CARE_TEST(test_verify_beside_changes),
+        CARE_TEST(test_compaction),
+        CARE_TEST(test_compaction_and_deaths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
