@@ -59,7 +59,7 @@ struct batch {
     struct tx t;
     struct news *news;
     struct job **last; /* end of news->jobs */
-    uint64_t number;
+    uint64_t number, finished;
     bool recorded; /* the request being applied has an outcome on record */
 };
 
@@ -70,6 +70,7 @@ static void finish(struct batch *b, struct job *j)
     *b->last = j;
     b->last = &j->next;
     j->next = NULL;
+    b->finished++;
     atomic_fetch_add(&b->e->count.jobs, 1);
 }
 
@@ -386,10 +387,11 @@ static void flush_log(struct batch *b)
     atomic_store(&e->hurry, false);
     if (e->commits) {
         FAULT_STEP("store.batch.committed");
+        const uint64_t begin_us = tick_us();
         if (!FAULT("store.log.forgotten")) /* a wrong store, which the crash harness must find out */
             env_log_flush(e);
         FAULT_STEP("store.batch.flushed");
-        atomic_fetch_add(&e->count.flushes, 1);
+        tick_count(begin_us, &e->count.flushes, &e->count.flush_us, &e->count.flush_max_us);
         e->commits = false;
     }
     atomic_store(&e->durable, b->number);
@@ -494,6 +496,8 @@ static void run_batch(struct engine *e, struct tx *t, struct job *jobs, uint64_t
         run_lazy(&b);
     flush_log(&b);
     atomic_fetch_add(&e->count.batches, 1);
+    if (b.finished > atomic_load(&e->count.batch_max))
+        atomic_store(&e->count.batch_max, b.finished);
     put_back(e, later);
     end_inside(e, &b.news->jobs);
     b.news->durable = number;

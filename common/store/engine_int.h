@@ -152,7 +152,10 @@ struct segment_fd {
 struct counters {
     _Atomic uint64_t batches, flushes, jobs, deadlocks, checkpoints, refused_full, segments_made;
     _Atomic uint64_t purged_changes, purged_rows, purged_mailboxes, swept, segments_dropped, compacted_bytes;
-    _Atomic uint64_t oldest_change_us; /* as the last round met it; 0: none */
+    _Atomic uint64_t flush_us, flush_max_us;      /* of the log */
+    _Atomic uint64_t syncs, sync_us, sync_max_us; /* of segments */
+    _Atomic uint64_t batch_max;                   /* requests */
+    _Atomic uint64_t oldest_change_us;            /* as the last round met it; 0: none */
 };
 
 /* The format of the store's folder that this code writes; STORE.md tells what each brought. */
@@ -339,6 +342,12 @@ void back_open(struct back *b, struct tx *t, enum table table, struct span prefi
 bool back_next(struct back *b, struct span *key, struct span *value);
 enum err_code back_close(struct back *b) CHECK_RESULT;
 
+/* Microseconds, to measure with. */
+uint64_t tick_us(void);
+/* Count what began at begin_us: once more in *n (NULL: counted elsewhere), its length in *sum, the longest in
+ * *most. */
+void tick_count(uint64_t begin_us, _Atomic uint64_t *n, _Atomic uint64_t *sum, _Atomic uint64_t *most);
+
 /* Log an alarm and end the process: nothing that was not durable leaves it. */
 void __attribute__((noreturn)) engine_fatal(struct engine *e, const char *what, const char *why);
 
@@ -353,6 +362,12 @@ void env_checkpoint(struct engine *e, bool force);
 void env_log_flush(struct engine *e);
 bool env_has_versions(enum table t);
 uint64_t env_log_bytes(struct engine *e); /* bytes of log ever written, roughly */
+
+/* What Berkeley DB counts. */
+struct env_figures {
+    uint64_t cache_hits, cache_misses, lock_waits, history_bytes, database_bytes, log_files, log_file_bytes;
+};
+void env_figures(struct engine *e, struct env_figures *out);
 
 /* -- care.c -- */
 void *care_main(void *engine);

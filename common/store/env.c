@@ -171,6 +171,49 @@ uint64_t env_log_bytes(struct engine *e)
     return bytes;
 }
 
+static uint64_t table_bytes(struct engine *e, enum table t)
+{
+    DB_BTREE_STAT *st = NULL;
+    if (e->db[t]->stat(e->db[t], NULL, &st, DB_FAST_STAT) != 0)
+        return 0;
+    uint64_t bytes = (uint64_t)st->bt_pagecnt * st->bt_pagesize;
+    free(st);
+    return bytes;
+}
+
+static void log_figures(struct engine *e, struct env_figures *out)
+{
+    char **files = NULL, name[300];
+    struct stat st;
+    if (e->env->log_archive(e->env, &files, DB_ARCH_LOG) != 0)
+        return;
+    for (char **f = files; f && *f; f++) {
+        snprintf(name, sizeof name, "db/%s", *f);
+        out->log_files++;
+        out->log_file_bytes += fstatat(e->dir_fd, name, &st, 0) == 0 ? (uint64_t)st.st_size : 0;
+    }
+    free(files);
+}
+
+void env_figures(struct engine *e, struct env_figures *out)
+{
+    DB_MPOOL_STAT *pool = NULL;
+    DB_LOCK_STAT *lock = NULL;
+    *out = (struct env_figures){.history_bytes = table_bytes(e, T_CHANGE)};
+    for (int t = 0; t < T_COUNT; t++)
+        out->database_bytes += table_bytes(e, (enum table)t);
+    if (e->env->memp_stat(e->env, &pool, NULL, 0) == 0) {
+        out->cache_hits = (uint64_t)pool->st_cache_hit;
+        out->cache_misses = (uint64_t)pool->st_cache_miss;
+        free(pool);
+    }
+    if (e->env->lock_stat(e->env, &lock, 0) == 0) {
+        out->lock_waits = (uint64_t)lock->st_lock_wait;
+        free(lock);
+    }
+    log_figures(e, out);
+}
+
 /* Log files that no recovery needs and nobody holds. */
 static void remove_logs(struct engine *e)
 {

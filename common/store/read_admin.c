@@ -68,6 +68,7 @@ enum err_code read_mailboxes(struct tx *t, struct query *q)
 
 struct totals {
     uint64_t accounts, mailboxes, messages, bytes, contents, dead, packed, segments, queued;
+    uint64_t segment_dead;
 };
 
 static enum err_code sum_accounts(struct tx *t, struct totals *sum)
@@ -117,6 +118,7 @@ static enum err_code sum_contents(struct tx *t, struct totals *sum)
         if (rec_segment_get(value, &r)) {
             sum->segments++;
             sum->packed += r.sealed ? r.end : 0;
+            sum->segment_dead += r.dead;
         }
     }
     code = scan_close(&s);
@@ -137,11 +139,18 @@ enum err_code read_stats(struct tx *t, struct query *q)
 {
     struct engine *e = t->e;
     struct totals s = {0};
+    struct env_figures f;
     enum err_code code = sum_accounts(t, &s);
     if (code == ERR_OK)
         code = sum_contents(t, &s);
     if (code != ERR_OK)
         return code;
+    env_figures(e, &f);
+    const struct counters *c = &e->count;
+    const uint64_t open = e->small.written + e->large.written + e->compact.written;
+    const uint64_t flushes = atomic_load(&c->flushes), syncs = atomic_load(&c->syncs);
+    const uint64_t oldest = atomic_load(&c->oldest_change_us), batches = atomic_load(&c->batches);
+    const uint64_t jobs = atomic_load(&c->jobs), reads = f.cache_hits + f.cache_misses;
     struct buf *b = parts_add(&q->answer);
     const struct {
         const char *key;
@@ -154,15 +163,38 @@ enum err_code read_stats(struct tx *t, struct query *q)
                  {"contents_unreferenced", s.dead},
                  {"segments", s.segments},
                  {"sealed_bytes", s.packed},
-                 {"open_bytes", e->small.written + e->large.written},
+                 {"open_bytes", open},
+                 {"dead_bytes", s.segment_dead},
+                 {"live_bytes", s.packed + open > s.segment_dead ? s.packed + open - s.segment_dead : 0},
                  {"queue", s.queued},
-                 {"batches", atomic_load(&e->count.batches)},
-                 {"flushes", atomic_load(&e->count.flushes)},
-                 {"requests", atomic_load(&e->count.jobs)},
+                 {"batches", batches},
+                 {"flushes", flushes},
+                 {"requests", jobs},
                  {"deadlocks", atomic_load(&e->count.deadlocks)},
                  {"checkpoints", atomic_load(&e->count.checkpoints)},
                  {"refused_full", atomic_load(&e->count.refused_full)},
-                 {"log_bytes", env_log_bytes(e)}};
+                 {"log_bytes", env_log_bytes(e)},
+                 {"log_files", f.log_files},
+                 {"log_file_bytes", f.log_file_bytes},
+                 {"database_bytes", f.database_bytes},
+                 {"history_bytes", f.history_bytes},
+                 {"oldest_change_s", oldest ? (uint64_t)(clock_wall_us() - (int64_t)oldest) / 1000000 : 0},
+                 {"purged_changes", atomic_load(&c->purged_changes)},
+                 {"purged_messages", atomic_load(&c->purged_rows)},
+                 {"purged_mailboxes", atomic_load(&c->purged_mailboxes)},
+                 {"purged_records", atomic_load(&c->swept)},
+                 {"compacted_bytes", atomic_load(&c->compacted_bytes)},
+                 {"segments_removed", atomic_load(&c->segments_dropped)},
+                 {"cache_hit_percent", reads ? f.cache_hits * 100 / reads : 100},
+                 {"lock_waits", f.lock_waits},
+                 {"batch_mean", batches ? jobs / batches : 0},
+                 {"batch_max", atomic_load(&c->batch_max)},
+                 {"flush_mean_us", flushes ? atomic_load(&c->flush_us) / flushes : 0},
+                 {"flush_max_us", atomic_load(&c->flush_max_us)},
+                 {"segment_syncs", syncs},
+                 {"segment_sync_mean_us", syncs ? atomic_load(&c->sync_us) / syncs : 0},
+                 {"segment_sync_max_us", atomic_load(&c->sync_max_us)},
+                 {"format", e->format}};
     bool ok = true;
     for (size_t i = 0; i < sizeof lines / sizeof *lines && ok; i++)
         ok = put_number(b, lines[i].key, lines[i].v);

@@ -305,8 +305,10 @@ void stream_sync(struct stream *s)
     if (!s->dirty)
         return;
     s->dirty = false;
+    const uint64_t begin_us = tick_us();
     if (FAULT("store.segment.sync") || fdatasync(s->fd) != 0)
         engine_fatal(s->e, "syncing contents", strerror(errno));
+    tick_count(begin_us, &s->e->count.syncs, &s->e->count.sync_us, &s->e->count.sync_max_us);
 }
 
 void stream_close(struct stream *s)

@@ -8,9 +8,27 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sysexits.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { SCRATCH_LIMIT = 64 << 20, SCRATCH_FIRST = 4096, LARGEST_PAGE = 16384 };
+
+uint64_t tick_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+void tick_count(uint64_t begin_us, _Atomic uint64_t *n, _Atomic uint64_t *sum, _Atomic uint64_t *most)
+{
+    uint64_t us = tick_us() - begin_us;
+    if (n)
+        atomic_fetch_add(n, 1);
+    atomic_fetch_add(sum, us);
+    if (us > atomic_load(most)) /* two writers at once may lose one: it is a figure for people */
+        atomic_store(most, us);
+}
 
 void engine_fatal(struct engine *e, const char *what, const char *why)
 {

@@ -90,6 +90,13 @@ def test_purge_and_hold(suite):
     c.logout()
 
 
+def test_stats(suite):
+    got = suite.adm_json('store', 'stats')
+    assert got['format'] == 2 and got['live_bytes'] > 0 and got['log_files'] > 0 and got['history_bytes'] > 0
+    assert got['flush_max_us'] >= got['flush_mean_us'] > 0 and got['deadlocks'] == 0 and got['cache_hit_percent'] > 50
+    assert got['contents_unreferenced'] == 0 and got['batch_max'] >= 1 and got['purged_changes'] > 0
+
+
 def test_compact(suite):
     text = prov.message('a@client.example', 'binh@gialai.example', 'gon lai', text=''.join('%x' % random.getrandbits(64) for _ in range(8000)) + '\n')
     for _ in range(6):
