@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { STEP_MS = 20, FINDINGS = 200, SUSPECTS = 4096, ROUNDS = 4, DEEP_BYTES = 1 << 20 };
+enum { STEP_MS = 20, FINDINGS = 200, SUSPECTS = 4096, ROUNDS = 4, DEEP_BYTES = 8 << 20 };
 
 void verify_free(struct verify **vp)
 {
@@ -459,6 +459,7 @@ static void check_place(struct verify *v, uint64_t id, const struct rec_content 
 static enum err_code look_contents(struct verify *v, struct buf *deep, bool *end)
 {
     const size_t look = v->deep ? 100 : 2000;
+    uint64_t packed = 0; /* what a deep run will read in this step */
     struct tx t;
     struct scan s;
     struct span key, value;
@@ -475,13 +476,14 @@ static enum err_code look_contents(struct verify *v, struct buf *deep, bool *end
     while (scan_next(&s, &key, &value)) {
         struct rec_content r;
         next = get_be64(key.p);
-        if (seen++ == look || deep->n > DEEP_BYTES || next >= v->limit) {
+        if (seen++ == look || packed > DEEP_BYTES || next >= v->limit) {
             *end = next >= v->limit;
             next = *end ? v->limit : next - 1;
             break;
         }
         if (rec_content_get(value, &r)) {
             check_place(v, next, &r);
+            packed += v->deep ? r.packed : 0;
             if (v->deep && (!buf_add(deep, &next, sizeof next) || !wire_put_text(deep, value)))
                 s.code = ERR_LIMIT;
         } else {
