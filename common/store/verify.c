@@ -22,7 +22,9 @@ void verify_free(struct verify **vp)
     struct verify *v = *vp;
     if (!v)
         return;
-    free(v->counts);
+    for (size_t i = 0; i < v->page_n; i++)
+        free(v->pages[i].v);
+    free(v->pages);
     free(v->segments);
     ids_free(&v->suspects);
     ids_free(&v->damaged);
@@ -70,6 +72,23 @@ enum err_code verify_mend(struct verify *v, const struct mend_ask *ask, struct s
 
 /* -- references: counted here, judged later -- */
 
+/* NULL: no content was there in that range when the verification began. */
+static uint32_t *count_of(struct verify *v, uint64_t id)
+{
+    const uint64_t number = id / COUNT_PAGE;
+    size_t lo = 0, hi = v->page_n;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (v->pages[mid].number == number)
+            return &v->pages[mid].v[id % COUNT_PAGE];
+        if (v->pages[mid].number < number)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return NULL;
+}
+
 static void count(struct verify *v, uint64_t id)
 {
     if (v->watching) {
@@ -87,10 +106,11 @@ static void count(struct verify *v, uint64_t id)
     }
     if (id == 0 || id >= v->limit)
         return; /* no content, or one that came after the start */
-    if (id < v->base || id - v->base >= v->count_n)
-        ids_add(&v->suspects, id);
+    uint32_t *n = count_of(v, id);
+    if (n)
+        ++*n;
     else
-        v->counts[id - v->base]++;
+        ids_add(&v->suspects, id);
 }
 
 static enum err_code count_changes(struct verify *v, struct tx *t, uint64_t mailbox, const struct rec_box *b)
@@ -456,74 +476,91 @@ static void check_place(struct verify *v, uint64_t id, const struct rec_content 
     s->live += segment_share(r->frame_count, r->packed);
 }
 
-static enum err_code look_contents(struct verify *v, struct buf *deep, bool *end)
+/* The next records of contents: met says which; *until is the id up to which they were looked at. */
+static enum err_code look_records(struct verify *v, struct tx *t, struct ids *met, struct buf *deep,
+                                  uint64_t *until)
 {
     const size_t look = v->deep ? 100 : 2000;
     uint64_t packed = 0; /* what a deep run will read in this step */
-    struct tx t;
     struct scan s;
     struct span key, value;
     unsigned char from[KEY_ID];
-    uint64_t next = v->at;
-    struct ids met = {NULL, 0, 0};
-    size_t seen = 0;
-    *end = true;
     put_be64(from, v->at + 1);
-    enum err_code code = tx_begin(v->e, true, &t);
-    if (code != ERR_OK)
-        return code;
-    scan_open(&s, &t, T_CONTENT, span_of(from, sizeof from), 0, 64 << 10);
-    while (scan_next(&s, &key, &value)) {
+    *until = v->limit;
+    scan_open(&s, t, T_CONTENT, span_of(from, sizeof from), 0, 64 << 10);
+    while (s.code == ERR_OK && scan_next(&s, &key, &value)) {
         struct rec_content r;
-        next = get_be64(key.p);
-        if (seen++ == look || packed > DEEP_BYTES || next >= v->limit) {
-            *end = next >= v->limit;
-            next = *end ? v->limit : next - 1;
+        uint64_t id = get_be64(key.p);
+        if (id >= v->limit)
+            break;
+        if (met->n == look || packed > DEEP_BYTES) {
+            *until = id - 1;
             break;
         }
-        if (rec_content_get(value, &r)) {
-            check_place(v, next, &r);
-            packed += v->deep ? r.packed : 0;
-            if (v->deep && (!buf_add(deep, &next, sizeof next) || !wire_put_text(deep, value)))
-                s.code = ERR_LIMIT;
-        } else {
-            verify_tell(v, false, "content %llu: its record is broken", (unsigned long long)next);
+        ids_add(met, id);
+        const uint32_t *n = count_of(v, id);
+        if (!n || *n == 0)
+            ids_add(&v->suspects, id);
+        if (!rec_content_get(value, &r)) {
+            verify_tell(v, false, "content %llu: its record is broken", (unsigned long long)id);
+            continue;
         }
-        ids_add(&met, next);
-        if (next - v->base < v->count_n && v->counts[next - v->base] == 0)
-            ids_add(&v->suspects, next);
+        check_place(v, id, &r);
+        packed += v->deep ? r.packed : 0;
+        if (v->deep && (!buf_add(deep, &id, sizeof id) || !wire_put_text(deep, value)))
+            s.code = ERR_LIMIT;
     }
-    code = scan_close(&s);
-    if (*end)
-        next = v->limit;
-    /* counts of the same ids, and ids that were counted without having one */
+    return scan_close(&s);
+}
+
+/* The counts of the same ids. */
+static enum err_code look_refs(struct verify *v, struct tx *t, const struct ids *met, uint64_t until)
+{
+    struct scan s;
+    struct span key, value;
+    unsigned char from[KEY_ID];
     put_be64(from, v->at + 1);
-    uint64_t expected = v->at + 1;
-    if (code == ERR_OK)
-        scan_open(&s, &t, T_REF, span_of(from, sizeof from), 0, 64 << 10);
-    while (code == ERR_OK && scan_next(&s, &key, &value)) {
+    scan_open(&s, t, T_REF, span_of(from, sizeof from), 0, 64 << 10);
+    while (scan_next(&s, &key, &value)) {
         struct rec_ref r;
         uint64_t id = get_be64(key.p);
-        if (id > next || id >= v->limit)
+        if (id > until || id >= v->limit)
             break;
-        for (; expected < id; expected++)
-            if (expected >= v->base && expected - v->base < v->count_n && v->counts[expected - v->base])
-                ids_add(&v->suspects, expected);
-        expected = id + 1;
         v->done++;
-        if (!rec_ref_get(value, &r) || id - v->base >= v->count_n || r.count != v->counts[id - v->base] ||
-            !verify_has(&met, id))
+        uint32_t *n = count_of(v, id);
+        if (!n || !rec_ref_get(value, &r) || r.count != *n || !verify_has(met, id))
             ids_add(&v->suspects, id);
+        if (n)
+            *n = 0;
     }
+    return scan_close(&s);
+}
+
+static enum err_code look_contents(struct verify *v, struct buf *deep, bool *end)
+{
+    struct tx t;
+    struct ids met = {NULL, 0, 0};
+    uint64_t until = v->limit;
+    enum err_code code = tx_begin(v->e, true, &t);
     if (code == ERR_OK)
-        code = scan_close(&s);
-    for (; code == ERR_OK && expected <= next && expected < v->limit; expected++)
-        if (expected >= v->base && expected - v->base < v->count_n && v->counts[expected - v->base])
-            ids_add(&v->suspects, expected);
+        code = look_records(v, &t, &met, deep, &until);
+    if (code == ERR_OK)
+        code = look_refs(v, &t, &met, until);
     tx_free(&t);
     ids_free(&met);
-    v->at = next;
+    *end = until >= v->limit;
+    if (code == ERR_OK)
+        v->at = until;
     return code;
+}
+
+/* What was counted and had no count on record. */
+static void left_over(struct verify *v)
+{
+    for (size_t i = 0; i < v->page_n; i++)
+        for (size_t k = 0; k < COUNT_PAGE; k++)
+            if (v->pages[i].v[k])
+                ids_add(&v->suspects, v->pages[i].number * COUNT_PAGE + k);
 }
 
 /* Contents of a step of a deep run, read when no cursor is open: id and record of each, as texts. */
@@ -550,6 +587,8 @@ static enum err_code step_contents(struct verify *v, bool *end)
     enum err_code code = look_contents(v, &deep, end);
     if (code == ERR_OK && v->deep)
         code = read_deep(v, buf_span(&deep));
+    if (code == ERR_OK && *end)
+        left_over(v);
     buf_free(&deep);
     return code;
 }
@@ -655,14 +694,32 @@ static enum err_code load_segments(struct verify *v, struct tx *t)
     return scan_close(&s);
 }
 
-static enum err_code first_content(struct tx *t, uint64_t *out)
+/* A page of counts for each range of ids that has contents: one seek for each. */
+static enum err_code make_pages(struct verify *v, struct tx *t)
 {
-    struct scan s;
-    struct span key, value;
-    scan_open(&s, t, T_REF, SPAN_NONE, 0, 4096);
-    if (scan_next(&s, &key, &value))
-        *out = get_be64(key.p);
-    return scan_close(&s);
+    enum err_code code = ERR_OK;
+    size_t cap = 0;
+    for (uint64_t from = 0; code == ERR_OK;) {
+        unsigned char key_from[KEY_ID];
+        struct scan s;
+        struct span key, value;
+        uint64_t number = UINT64_MAX;
+        put_be64(key_from, from);
+        scan_open(&s, t, T_REF, span_of(key_from, sizeof key_from), 0, 4096);
+        if (scan_next(&s, &key, &value))
+            number = get_be64(key.p) / COUNT_PAGE;
+        code = scan_close(&s);
+        if (number == UINT64_MAX || number > v->limit / COUNT_PAGE)
+            break;
+        if (v->page_n == cap) {
+            cap = cap ? cap * 2 : 64;
+            v->pages = xrealloc(v->pages, cap * sizeof *v->pages);
+        }
+        v->pages[v->page_n].number = number;
+        v->pages[v->page_n++].v = xcalloc(COUNT_PAGE, sizeof(uint32_t));
+        from = (number + 1) * COUNT_PAGE;
+    }
+    return code;
 }
 
 static enum err_code start(struct engine *e, const struct wire_verify *w, struct buf *out)
@@ -677,15 +734,12 @@ static enum err_code start(struct engine *e, const struct wire_verify *w, struct
     pthread_mutex_lock(&e->id_lock);
     v->limit = e->id_next[ID_CONTENT];
     pthread_mutex_unlock(&e->id_lock);
-    v->base = v->limit;
     enum err_code code = tx_begin(e, true, &t);
     if (code == ERR_OK)
-        code = first_content(&t, &v->base);
+        code = make_pages(v, &t);
     if (code == ERR_OK)
         code = load_segments(v, &t);
     tx_free(&t);
-    v->count_n = v->limit > v->base ? (size_t)(v->limit - v->base) : 0;
-    v->counts = xcalloc(v->count_n + 1, sizeof *v->counts);
     return code;
 }
 

@@ -4,6 +4,8 @@
 
 #include "common/store/engine_int.h"
 
+enum { COUNT_PAGE = 16384 };
+
 struct verify_segment {
     uint32_t number;
     uint8_t sealed;
@@ -18,9 +20,14 @@ struct verify {
     uint64_t at; /* where the phase is */
     struct uuid at_account;
 
-    uint64_t base, limit; /* contents from base up to limit (excluded) are judged */
-    uint32_t *counts;     /* references of each, by id - base */
-    size_t count_n;
+    uint64_t limit; /* contents below it are judged */
+    /* References of each content: pages for those ranges of ids in which there are contents (ids jump after a
+     * restore), ascending. A count is taken away when it has been compared. */
+    struct count_page {
+        uint64_t number; /* id / COUNT_PAGE */
+        uint32_t *v;
+    } * pages;
+    size_t page_n;
     struct ids living, named; /* mailboxes */
     struct verify_segment *segments;
     size_t segment_n;
