@@ -17,6 +17,8 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+enum { LAST_ROUNDS = 8 };
+
 struct call {
     void (*cb)(void *arg);
     void *arg;
@@ -128,11 +130,21 @@ struct loop *loop_new(void)
     return l;
 }
 
+static void run_deferred(struct loop *l)
+{
+    if (l->deferred.n == 0)
+        return;
+    calls_swap(&l->deferred, &l->running);
+    run_calls(l, &l->running);
+}
+
 void loop_free(struct loop **lp)
 {
     struct loop *l = *lp;
     if (!l)
         return;
+    for (int i = 0; l->deferred.n && i < LAST_ROUNDS; i++) /* most of them free what was closed */
+        run_deferred(l);
     event_free(l->wake);
     close(l->wake_fd);
     event_base_free(l->base);
@@ -143,14 +155,6 @@ void loop_free(struct loop **lp)
     free(l->taken.v);
     free(l);
     *lp = NULL;
-}
-
-static void run_deferred(struct loop *l)
-{
-    if (l->deferred.n == 0)
-        return;
-    calls_swap(&l->deferred, &l->running);
-    run_calls(l, &l->running);
 }
 
 void loop_run(struct loop *l)

@@ -98,19 +98,8 @@ void env_restart(struct store_env *e)
     launch(e);
 }
 
-static void on_settled(void *arg)
-{
-    bool *done = arg;
-    *done = true;
-}
-
 void env_loop_free(struct store_env *e)
 {
-    for (int i = 0; e->loop && i < 2; i++) { /* what closed connections have put off */
-        bool done = false;
-        loop_defer(e->loop, on_settled, &done);
-        env_wait(e, &done);
-    }
     loop_free(&e->loop);
 }
 
