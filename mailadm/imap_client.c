@@ -1,14 +1,26 @@
 /* The client's side of IMAP, read character by character out of a buffer: no response is ever held whole, so
  * a server's long lists and large messages cost no memory. The hard problem is to stay in step whatever a
- * server sends: each untagged response is read to its end by the same grammar, also when nobody wants it. A
- * failure is remembered and ends every further read, so that callers check once. */
+ * server sends: each untagged response is read to its end by the same grammar, also when nobody wants it, and
+ * one that does not end, comes in drops or brings nothing ends the connection. Time is counted while we wait
+ * for the server only. A failure is remembered and ends every further read, so that callers check once. */
 #include "mailadm/imap_client.h"
+#include "common/base/clock.h"
 #include "common/base/crypto.h"
 #include "common/net/stream.h"
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { INPUT = 64 << 10, STRING_LIMIT = 64 << 10, TEXT_LIMIT = 8 << 10, DEPTH = 50, PATIENCE_MS = 180000 };
+enum {
+    INPUT = 64 << 10,
+    STRING_LIMIT = 64 << 10,
+    TEXT_LIMIT = 8 << 10,
+    DEPTH = 50,
+    LINE_LIMIT = 1 << 20,    /* of a response, its literals aside */
+    LEAST_BYTES = 256 << 10, /* of a response that lasts as long as the patience, in each such time */
+    IDLE_PATIENCES = 10,     /* with responses that bring nothing */
+    IDLE_RESPONSES = 200000  /* the same */
+};
+static const uint64_t literal_limit = UINT32_MAX;
 
 struct imap_client {
     struct stream *stream;
@@ -16,6 +28,14 @@ struct imap_client {
     size_t at, n;  /* of in */
     uint32_t last; /* tag */
     bool broken;
+    uint64_t patience_ms;
+    size_t line_bytes; /* of the response that is being read, literals aside */
+    struct {
+        uint64_t waited_ms, bytes;
+        bool response; /* one has ended */
+    } window;
+    uint64_t idle_ms; /* waited since the last response that brought something */
+    unsigned idle_responses;
     char text[TEXT_LIMIT];
     struct buf string, capabilities;
     char in[INPUT];
@@ -40,12 +60,43 @@ static void broke(struct imap_client *c, const char *why)
 
 /* -- characters -- */
 
+void imap_give_up(struct imap_client *c, const char *why)
+{
+    broke(c, why);
+}
+
+void imap_useful(struct imap_client *c)
+{
+    c->idle_ms = 0;
+    c->idle_responses = 0;
+}
+
+/* What came took so long: is it enough? */
+static void watch(struct imap_client *c, uint64_t waited_ms)
+{
+    c->window.waited_ms += waited_ms;
+    c->window.bytes += c->n;
+    c->idle_ms += waited_ms;
+    if (c->window.waited_ms < c->patience_ms)
+        return;
+    if (c->window.bytes < LEAST_BYTES && !c->window.response)
+        broke(c, "the server sends too slowly");
+    else if (c->idle_ms / IDLE_PATIENCES >= c->patience_ms)
+        broke(c, "the server does not come to an end");
+    memset(&c->window, 0, sizeof c->window);
+}
+
 static bool fill(struct imap_client *c)
 {
     if (c->broken)
         return false;
+    uint64_t begin_ms = clock_mono_ms();
     c->at = 0;
     c->n = stream_read(c->stream, c->in, sizeof c->in);
+    if (c->n)
+        watch(c, clock_mono_ms() - begin_ms);
+    if (c->broken)
+        c->n = 0;
     if (c->n == 0)
         broke(c, *stream_error(c->stream) ? stream_error(c->stream) : "the server has closed the connection");
     return c->n > 0;
@@ -61,6 +112,10 @@ static char take(struct imap_client *c)
 {
     char ch = peek(c);
     c->at += c->at < c->n;
+    if (++c->line_bytes > LINE_LIMIT) {
+        broke(c, "the server sent a response that does not end");
+        c->at = c->n = 0;
+    }
     return ch;
 }
 
@@ -99,7 +154,7 @@ static bool literal_size(struct imap_client *c, uint64_t *size)
     while (peek(c) >= '0' && peek(c) <= '9' && n < sizeof digits)
         digits[n++] = take(c);
     imap_char(c, '+');
-    bool ok = span_u64(span_of(digits, n), size) && imap_char(c, '}');
+    bool ok = span_u64(span_of(digits, n), size) && *size <= literal_limit && imap_char(c, '}');
     imap_char(c, '\r');
     if (ok && imap_char(c, '\n'))
         return true;
@@ -290,7 +345,12 @@ enum err_code imap_wait(struct imap_client *c, uint32_t command, imap_untagged_f
 {
     char tag[16], result[8];
     snprintf(tag, sizeof tag, "a%u", command);
+    imap_useful(c);
     while (!c->broken && command) {
+        c->line_bytes = 0;
+        c->window.response = true; /* the last one has ended */
+        if (++c->idle_responses > IDLE_RESPONSES)
+            broke(c, "the server does not come to an end");
         struct span word = imap_atom(c);
         if (span_eq(word, SPAN("*"))) {
             untagged(c, fn, arg);
@@ -376,11 +436,12 @@ static enum err_code greet(struct imap_client *c, const struct imap_server *serv
 enum err_code imap_open(const struct imap_server *server, struct imap_client **out, struct err *why)
 {
     struct stream *stream = NULL;
-    enum err_code code = stream_connect(server->host, server->port, PATIENCE_MS, &stream, why);
+    enum err_code code = stream_connect(server->host, server->port, server->patience_ms, &stream, why);
     if (code != ERR_OK)
         return code;
     struct imap_client *c = xcalloc(1, sizeof *c);
     c->stream = stream;
+    c->patience_ms = server->patience_ms;
     buf_init(&c->string, STRING_LIMIT);
     buf_init(&c->capabilities, TEXT_LIMIT + 8);
     code = greet(c, server, why);

@@ -19,6 +19,7 @@ struct imap_server {
     enum { IMAP_TLS, IMAP_STARTTLS, IMAP_CLEAR } tls;
     const char *ca_file; /* NULL: the system's */
     bool no_verify;
+    uint64_t patience_ms; /* for the next bytes; and see imap_client.c for what may come in that time */
 };
 /* Connect, greet, TLS. ERR_RETRY, ERR_DENIED: why says what failed. */
 CHECK_RESULT enum err_code imap_open(const struct imap_server *server, struct imap_client **out,
@@ -59,6 +60,11 @@ struct span imap_string(struct imap_client *c);
 bool imap_stream(struct imap_client *c, imap_bytes_fn *fn, void *arg);
 /* Pass over one value, a list included. */
 void imap_skip(struct imap_client *c);
+/* The response brought what was asked for; many that do not end the connection. The caller must bound how
+ * often it says so. */
+void imap_useful(struct imap_client *c);
+/* The connection is of no use. why: for imap_text. */
+void imap_give_up(struct imap_client *c, const char *why);
 bool imap_broken(const struct imap_client *c);
 
 #endif

@@ -56,7 +56,7 @@ static int take_number(const char *name, const char *text, unsigned long high, u
 static int take_words(struct import *x, int argc, char **argv)
 {
     struct import_options *o = &x->o;
-    const char *jobs = NULL, *port = NULL;
+    const char *jobs = NULL, *port = NULL, *patience = NULL;
     bool tls = false, starttls = false, plain = false;
     const struct flag flags[] = {{"--account", &x->account, NULL},
                                  {"--accounts", &x->accounts_file, NULL},
@@ -72,6 +72,7 @@ static int take_words(struct import *x, int argc, char **argv)
                                  {"--not-quoted", NULL, &o->not_quoted},
                                  {"--host", &o->host, NULL},
                                  {"--port", &port, NULL},
+                                 {"--patience", &patience, NULL},
                                  {"--user", &o->user, NULL},
                                  {"--password-file", &o->password_file, NULL},
                                  {"--authzid-admin", &o->admin, NULL},
@@ -109,6 +110,11 @@ static int take_words(struct import *x, int argc, char **argv)
     if (port && take_number("--port", port, 65535, &number) == EX_OK)
         o->port = (uint16_t)number;
     else if (port)
+        return EX_USAGE;
+    o->patience_s = 180;
+    if (patience && take_number("--patience", patience, 3600, &number) == EX_OK)
+        o->patience_s = (unsigned)number;
+    else if (patience)
         return EX_USAGE;
     return EX_OK;
 }

@@ -22,6 +22,7 @@ struct import_options {
     const char *host, *user, *password_file, *admin, *master, *ca_file;
     uint16_t port;
     enum import_tls tls;
+    unsigned patience_s; /* of an IMAP server */
     bool no_verify, shared;
 };
 

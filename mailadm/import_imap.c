@@ -14,7 +14,12 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-enum { BATCH = 50, BATCH_BYTES = 8 << 20, PASSWORD_LIMIT = 1024 };
+enum {
+    LISTED_MORE = 10000 /* than exist at first */,
+    BATCH = 50,
+    BATCH_BYTES = 8 << 20,
+    PASSWORD_LIMIT = 1024
+};
 
 /* -- the list of a mailbox: UIDs, flags, dates -- */
 
@@ -103,8 +108,12 @@ static void on_listed(void *arg, struct imap_client *c, uint32_t number, const c
             break;
         }
     }
-    if (item.uid && flags)
-        add_item(b, &item);
+    if (!item.uid || !flags)
+        return;
+    add_item(b, &item);
+    imap_useful(c);
+    if (b->n > (size_t)b->exists + LISTED_MORE)
+        imap_give_up(c, "the server lists more messages than exist");
 }
 
 static int by_uid(const void *a, const void *b)
@@ -160,6 +169,7 @@ static void file_it(struct fetching *f, uint32_t uid)
     snprintf(source, sizeof source, "UID %u", uid);
     m.source = span_str(source);
     item->wanted = false;
+    imap_useful(f->run->client);
     target_end(f->run->target, &m);
 }
 
@@ -494,7 +504,8 @@ int import_imap(struct target *t, const struct import_options *o, const struct i
                                               : o->tls == IMPORT_STARTTLS ? IMAP_STARTTLS
                                                                           : IMAP_CLEAR,
                                        .ca_file = o->ca_file,
-                                       .no_verify = o->no_verify};
+                                       .no_verify = o->no_verify,
+                                       .patience_ms = (uint64_t)o->patience_s * 1000};
     struct err why = {.code = ERR_OK};
     enum err_code code = imap_open(&server, &x.client, &why);
     if (code == ERR_OK)

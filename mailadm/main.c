@@ -131,6 +131,7 @@ static const struct subcommand table[] = {
      "  --insecure-loopback   no TLS, only to this machine\n"
      "  --ca-file F           authorities to trust (default: the system's)\n"
      "  --no-verify           take any certificate\n"
+     "  --patience SECONDS    wait so long for the server's next bytes (default 180)\n"
      "  --user LOGIN          the login there, %u, %d, %s as above (default %s)\n"
      "  --password-file F     its password, or ADMIN's\n"
      "  --authzid-admin ADMIN log in as ADMIN for the user (SASL PLAIN with authzid): no user's password is "

@@ -599,7 +599,19 @@ def test_corpus_mbox_files(province, tmp_path):
 
 # -- servers that are not what they should be --
 
+HELLO = b'* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] x\r\n'
 HOSTILE = {
+    'a literal larger than any message': [HELLO, b'TAG OK x\r\n', b'TAG OK x\r\n', b'* LIST () "/" {9999999999}\r\nTAG OK x\r\n'],
+    'a line without an end, in drops': [HELLO, (b'* OK x', b'x' * 10, 0.05)],
+    'a literal without an end, in drops': [HELLO, b'TAG OK x\r\n', b'TAG OK x\r\n', (b'* LIST () "/" {99999999}\r\n', b'x' * 100, 0.05)],
+    'a literal that is not ended': [HELLO, b'TAG OK x\r\n', b'TAG OK x\r\n', (b'* LIST () "/" {99999999}\r\nx', b'', 0.1)],
+    'patience asked for without an end': [HELLO, (b'', b'* OK still here\r\n', 0.05)],
+    'responses without an end': [HELLO, (b'', b'* OK x\r\n' * 1000, 0)],
+    'mailboxes without an end': [HELLO, b'TAG OK x\r\n', b'TAG OK x\r\n', (b'', b'* LIST () "/" A\r\n' * 1000, 0)],
+    'messages without an end': [HELLO, b'TAG OK x\r\n', b'TAG OK x\r\n', b'* LIST () "/" A\r\nTAG OK x\r\n',
+                                b'TAG OK x\r\n', b'TAG OK x\r\n', b'TAG NO x\r\n', b'TAG BAD x\r\n',
+                                b'* 3 EXISTS\r\n* OK [UIDVALIDITY 7] x\r\nTAG OK x\r\n',
+                                (b'', b'* 1 FETCH (UID 1 FLAGS ())\r\n' * 1000, 0)],
     'says nothing more': [b'* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] x\r\n', None],
     'BYE': [b'* BYE go away\r\n'],
     'a line without an end': [b'* OK ' + b'x' * 3000000],
@@ -619,8 +631,18 @@ HOSTILE = {
 
 
 def serve(steps):
-    """A server that answers each line by the next step; None: it closes."""
+    """A server that answers each line by the next step; None: it closes; (first, again, seconds): it repeats itself."""
     listener = socket.create_server(('127.0.0.1', 0))
+
+    def put(c, tag, step):
+        if isinstance(step, bytes):
+            c.sendall(step.replace(b'TAG', tag))
+            return
+        c.sendall(step[0])
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            c.sendall(step[1])
+            time.sleep(step[2])
 
     def run_it():
         c, _ = listener.accept()
@@ -632,7 +654,7 @@ def serve(steps):
                     tag = lines.readline().split(b' ')[0]
                     if step is None or not tag:
                         return
-                    c.sendall(step.replace(b'TAG', tag))
+                    put(c, tag, step)
             except OSError:
                 pass
         listener.close()
@@ -645,7 +667,7 @@ def serve(steps):
 def test_hostile_server(province, tmp_path, case):
     port = serve(HOSTILE[case])
     got = run(province, 'import', 'imap', '--host', '127.0.0.1', '--port', str(port), '--insecure-loopback', '--account',
-              prov.address('khanh'), '--password-file', secret(tmp_path / 'password', 'x'), status=75)
+              prov.address('khanh'), '--password-file', secret(tmp_path / 'password', 'x'), '--patience', '1', status=75)
     assert got['failed'] == 1 and not any('signal' in why for _, why in refused(got)), refused(got)
     if case.startswith('numbers'):
         assert (got['imported'], [m[3] for m in messages(province, 'khanh', 'A')]) == (1, [b'a\r\nb\r\n']), refused(got)
