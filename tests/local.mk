@@ -5,7 +5,7 @@
 #   tests_fuzz_fuzz_NAME_LDADD = common/libX.a ... $(FUZZ_LINK)
 #   FUZZ_TARGETS += NAME
 # and its seeds lie in tests/fuzz/seeds/NAME/.
-EXTRA_DIST += tests/fuzz/standalone.c tests/fuzz/run-seeds tests/wire/run.py tests/wire/toy tests/fuzz/seeds/ipc tests/e2e/test_daemon.py tests/e2e/test_mailadm.py tests/e2e/test_import.py tests/lib/dovecot.py
+EXTRA_DIST += tests/fuzz/standalone.c tests/fuzz/run-seeds tests/wire/run.py tests/wire/toy tests/fuzz/seeds/ipc tests/e2e/test_daemon.py tests/e2e/test_mailadm.py tests/e2e/test_hang.py tests/e2e/test_import.py tests/lib/dovecot.py
 AM_TESTS_ENVIRONMENT += FUZZ_TARGETS='$(FUZZ_TARGETS)'; export FUZZ_TARGETS;
 TESTS += tests/fuzz/run-seeds
 

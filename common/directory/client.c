@@ -1,7 +1,8 @@
 /* The asynchronous client of directoryd. Lookups are kept until they are answered and asked again on a new
  * connection; an exchange of a login lives and dies with its connection, since its state lies in directoryd.
  * The hard point is when a failure may be told: never inside the asking call, so it is put off to the loop.
- * While directoryd is away a question waits DIR_PATIENCE_MS at most. */
+ * While directoryd is away, or hangs, a question waits for the client's patience at most; pings tell a
+ * directoryd that hangs from one that works long (a bind, a synchronisation). */
 #include "common/directory/directory.h"
 #include "common/base/arena.h"
 #include "common/base/clock.h"
@@ -13,7 +14,7 @@
 #include <uthash.h>
 #include <utlist.h>
 
-enum { TICK_MS = 250, ARENA_LIMIT = 64 << 20, MECHS = 1024 };
+enum { TICK_MS = 250, PINGS = 4 /* in a patience */, ARENA_LIMIT = 64 << 20, MECHS = 1024 };
 
 struct question;
 /* An answer, or a failure (body none). True: more answers follow. broken: the body was not of its grammar. */
@@ -51,7 +52,9 @@ struct directory {
     char *path;
     bool connected, up; /* up: the mechanisms are known too */
     bool deferred, telling, closed;
-    uint64_t down_ms, next_seq;
+    uint64_t patience_ms, next_seq;
+    uint64_t life_ms; /* the connection fell, came, or its last frame */
+    uint64_t ping_ms, tick_ms;
     uint32_t next_auth;
     struct question *by_seq, *list;
     struct dir_auth *auths;
@@ -189,6 +192,7 @@ static void on_up(void *arg)
     struct directory *d = arg;
     struct question *q, *next;
     d->connected = true;
+    d->life_ms = clock_mono_ms();
     DL_FOREACH_SAFE(d->list, q, next)
     {
         if (q->failed)
@@ -207,7 +211,7 @@ static void on_down(void *arg)
     struct dir_auth *a;
     d->connected = d->up = false;
     d->secure[0] = d->plain[0] = d->bound[0] = '\0';
-    d->down_ms = clock_mono_ms();
+    d->life_ms = clock_mono_ms();
     DL_FOREACH(d->auths, a)
     a->lost = a->lost || a->begun;
     DL_FOREACH(d->list, q)
@@ -218,16 +222,41 @@ static void on_down(void *arg)
     }
 }
 
+static void tell_cancel(struct dir_auth *a)
+{
+    struct buf b;
+    buf_init(&b, 16);
+    if (a->begun && !a->lost && a->d->connected && buf_add_u32(&b, a->id)) {
+        const struct span body = buf_span(&b);
+        (void)ipc_client_send(a->d->client, DIRW_AUTH_CANCEL, ++a->d->next_seq, &body, 1, -1);
+    }
+    buf_free(&b);
+}
+
 static void on_tick(void *arg)
 {
     struct directory *d = arg;
     struct question *q;
     uint64_t now = clock_mono_ms();
+    bool ping = false;
+    if (now - d->tick_ms > d->patience_ms / 2) /* it was we who stood still: what was said meanwhile waits */
+        d->life_ms = now;
+    d->tick_ms = now;
     DL_FOREACH(d->list, q)
     {
-        uint64_t since = q->asked_ms > d->down_ms ? q->asked_ms : d->down_ms;
-        if (!d->connected && !q->failed && now - since >= DIR_PATIENCE_MS)
-            fail(q, ERR_RETRY);
+        uint64_t waited_ms = now - (q->asked_ms > d->life_ms ? q->asked_ms : d->life_ms);
+        if (waited_ms < d->patience_ms / PINGS)
+            break; /* so have those behind it */
+        ping = true;
+        if (q->failed || waited_ms < d->patience_ms)
+            continue;
+        if (q->auth)
+            tell_cancel(q->auth); /* it may still come to it */
+        fail(q, ERR_RETRY);
+    }
+    if (ping && d->connected && now - d->ping_ms >= d->patience_ms / PINGS) {
+        d->ping_ms = now;
+        (void)ipc_client_send(d->client, DIRW_PING, ++d->next_seq, NULL, 0, -1); /* failing, `down` is told */
     }
     loop_timer_start(d->tick, TICK_MS);
 }
@@ -255,6 +284,7 @@ static bool on_frame(void *arg, const struct ipc_head *h, struct span body, int 
 {
     struct directory *d = arg;
     struct question *q = NULL;
+    d->life_ms = clock_mono_ms();
     if (fd >= 0) {
         close(fd);
         return false;
@@ -290,7 +320,8 @@ static struct directory *directory_new(struct loop *l)
 {
     struct directory *d = xcalloc(1, sizeof *d);
     d->loop = l;
-    d->down_ms = clock_mono_ms();
+    d->patience_ms = DIR_PATIENCE_MS;
+    d->life_ms = d->tick_ms = clock_mono_ms();
     d->arena = arena_new(ARENA_LIMIT);
     d->tick = loop_timer_new(l, on_tick, d);
     loop_timer_start(d->tick, TICK_MS);
@@ -300,6 +331,7 @@ static struct directory *directory_new(struct loop *l)
 struct directory *directory_new_worker(struct worker *w)
 {
     struct directory *d = directory_new(worker_loop(w));
+    d->patience_ms = worker_conf(w)->directory_patience;
     d->client = worker_client(w, "directory", &ops, d);
     return d;
 }
@@ -517,17 +549,6 @@ void directory_auth_step(struct dir_auth *a, struct span response)
         fail(q, ERR_RETRY);
     else
         ask(q, fits);
-}
-
-static void tell_cancel(struct dir_auth *a)
-{
-    struct buf b;
-    buf_init(&b, 16);
-    if (a->begun && !a->lost && a->d->connected && buf_add_u32(&b, a->id)) {
-        const struct span body = buf_span(&b);
-        (void)ipc_client_send(a->d->client, DIRW_AUTH_CANCEL, ++a->d->next_seq, &body, 1, -1);
-    }
-    buf_free(&b);
 }
 
 void directory_auth_cancel(struct dir_auth **ap)

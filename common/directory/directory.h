@@ -1,7 +1,8 @@
 /* The directory as workers see it: an asynchronous client of directoryd. Every lookup has three answers:
  * found (ERR_OK), absent (ERR_MISSING: said only by a copy that is complete and fresh), or try again
  * (ERR_RETRY). Callbacks come from the loop, exactly once unless the ticket went void; views are valid inside
- * cb only. While directoryd is away, calls wait up to DIR_PATIENCE_MS, then answer ERR_RETRY. */
+ * cb only. While directoryd is away or gives no sign of life, calls wait up to DIR_PATIENCE_MS (in a worker:
+ * directory_patience), then answer ERR_RETRY. */
 #ifndef PROV_DIRECTORY_DIRECTORY_H
 #define PROV_DIRECTORY_DIRECTORY_H
 
@@ -11,7 +12,7 @@
 #include "common/net/daemon.h"
 #include "common/net/ticket.h"
 
-enum { DIR_PATIENCE_MS = 5000 };
+enum { DIR_PATIENCE_MS = 20000 };
 
 struct directory;
 /* Through the master; the daemon_peer is named "directory" (RUN_DIR/directory/ROLE/sock, ROLE smtp or imap).

@@ -44,12 +44,19 @@ void reply(struct conn *c, uint16_t type, uint64_t seq, enum err_code code, stru
 
 /* -- frames -- */
 
+static bool serve_ping(struct request *r)
+{
+    reply(r->conn, r->type, r->seq, ERR_OK, SPAN_NONE);
+    return true;
+}
+
 static const struct row {
     uint16_t type;
     unsigned roles;
     bool takes_fd;
     serve_fn *serve;
 } rows[] = {
+    {DIRW_PING, ROLE_SMTP | ROLE_IMAP | ROLE_USER | ROLE_ADMIN, false, serve_ping},
     {DIRW_LOOKUP, ROLE_SMTP | ROLE_ADMIN, false, serve_lookup},
     {DIRW_ACCOUNT, ROLE_SMTP | ROLE_ADMIN, false, serve_account},
     {DIRW_MEMBERS, ROLE_SMTP | ROLE_ADMIN, false, serve_members},

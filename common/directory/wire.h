@@ -12,6 +12,8 @@ enum dir_wire {
     DIRW_MECHS = 1, /* event: texts mechanisms on secure connections, on others, on secure ones with a
                        channel binding */
 
+    DIRW_PING = 2, /* -> : a sign of life; of all roles */
+
     DIRW_LOOKUP = 16, /* id sender (or none), text address -> entry */
     DIRW_ACCOUNT,     /* id -> entry */
     DIRW_MEMBERS,     /* id after, u32 max, u16 count, ids -> u8 more, u32 count, for each: id, u64 quota,

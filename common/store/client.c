@@ -2,7 +2,10 @@
  * is a pause to its callers. When the connection is back, grants are shown again, watches are set again, and
  * what was unanswered goes out again in the old order, writes under their old request ids with the mark
  * "again". The hard point is what a repeated question may do: a write finds its recorded outcome, a read that
- * had answered in part asks for the rest only, one that gathers starts over. */
+ * had answered in part asks for the rest only, one that gathers starts over.
+ * Patience counts from the last sign of life: a stored that hangs is told from one that works long by pings,
+ * which its writer answers between two slices. An answer that comes after its question was given up is
+ * dropped; what it wrote stays written, and a submission that comes again finds it. */
 #include "common/store/client_int.h"
 #include "common/base/clock.h"
 #include "common/base/crypto.h"
@@ -13,7 +16,13 @@
 #include <unistd.h>
 #include <utlist.h>
 
-enum { PATIENCE_TICK_MS = 250, ACKS_LIMIT = 64 << 10, CONFIRMS_LIMIT = 256 << 10, ARENA_LIMIT = 256 << 20 };
+enum {
+    PATIENCE_TICK_MS = 250,
+    PINGS = 4 /* in a patience */,
+    ACKS_LIMIT = 64 << 10,
+    CONFIRMS_LIMIT = 256 << 10,
+    ARENA_LIMIT = 256 << 20
+};
 
 /* -- deferred work: acknowledgements, and failures that must not be told inside the asking call -- */
 
@@ -272,6 +281,7 @@ static void on_up(void *arg)
     struct store *s = arg;
     struct pending *p, *next;
     s->up = true;
+    s->life_ms = s->writer_ms = clock_mono_ms();
     client_again(s);
     DL_FOREACH_SAFE(s->list, p, next)
     {
@@ -300,18 +310,49 @@ static void on_down(void *arg)
     full_forget(s);
 }
 
+/* When its question was last known to be in good hands. */
+static uint64_t hopeful_since(const struct pending *p)
+{
+    const struct store *s = p->s;
+    uint64_t life_ms = !s->up ? s->down_ms : !p->sent ? 0 : p->write ? s->writer_ms : s->life_ms;
+    return p->asked_ms > life_ms ? p->asked_ms : life_ms;
+}
+
+/* Give up what has waited too long since the last sign of life, and ask for one in time. The queue's workers
+ * wait on: nobody outside waits for them, and a lease that came too late would be nobody's. */
 static void on_patience(void *arg)
 {
     struct store *s = arg;
     struct pending *p;
     uint64_t now = clock_mono_ms();
+    bool ping = false;
+    if (now - s->tick_ms > s->patience_ms / 2) /* it was we who stood still: what was said meanwhile waits */
+        s->life_ms = s->writer_ms = now;
+    s->tick_ms = now;
     DL_FOREACH(s->list, p)
     {
-        uint64_t since = p->asked_ms > s->down_ms ? p->asked_ms : s->down_ms;
-        if (!s->up && !p->failed && now - since >= STORE_PATIENCE_MS)
+        if (now - p->asked_ms < s->patience_ms / PINGS)
+            break; /* so are those behind it */
+        if (p->failed || (s->up && s->role == STORE_RELAY))
+            continue;
+        uint64_t waited_ms = now - hopeful_since(p);
+        if (waited_ms >= s->patience_ms)
             fail(p, ERR_RETRY);
+        ping = ping || waited_ms >= s->patience_ms / PINGS;
+    }
+    if (ping && s->up && now - s->ping_ms >= s->patience_ms / PINGS) {
+        s->ping_ms = now;
+        client_tell(s, WIRE_PING, 0, 0, SPAN_NONE);
     }
     loop_timer_start(s->patience, PATIENCE_TICK_MS);
+}
+
+/* An answer of this type was written by the writer, or stood behind what it wrote. */
+static void note_life(struct store *s, bool writer)
+{
+    s->life_ms = clock_mono_ms();
+    if (writer)
+        s->writer_ms = s->life_ms;
 }
 
 /* Not the last part: the question stays, unless the callback freed the store. */
@@ -333,6 +374,7 @@ static bool on_answer(struct store *s, const struct ipc_head *h, struct span bod
     struct pending *p = NULL;
     bool more = h->type & WIRE_MORE;
     HASH_FIND(hh, s->by_seq, &h->seq, sizeof h->seq, p);
+    note_life(s, h->type == (WIRE_PING | IPC_ANSWER) || (p && p->write && p->type != WIRE_LOGIN));
     if (!p && h->type == (WIRE_LOGIN | IPC_ANSWER))
         client_login_again(s, h->seq, (enum err_code)h->status);
     if (!p)
@@ -358,6 +400,7 @@ static bool on_frame(void *arg, const struct ipc_head *h, struct span body, int 
     }
     if (h->type & IPC_ANSWER)
         return on_answer(s, h, body);
+    note_life(s, false);
     if (h->type == WIRE_EVENT)
         return client_event(s, body);
     if (h->type == WIRE_FULL_EVENT)
@@ -384,7 +427,8 @@ static struct store *store_new(struct loop *l, enum store_role role)
     struct store *s = xcalloc(1, sizeof *s);
     s->loop = l;
     s->role = role;
-    s->down_ms = clock_mono_ms();
+    s->patience_ms = STORE_PATIENCE_MS;
+    s->down_ms = s->tick_ms = clock_mono_ms();
     crypto_random(s->instance, sizeof s->instance);
     buf_init(&s->acks, ACKS_LIMIT);
     buf_init(&s->confirms, CONFIRMS_LIMIT);
@@ -398,6 +442,7 @@ static struct store *store_new(struct loop *l, enum store_role role)
 struct store *store_new_worker(struct worker *w, enum store_role role)
 {
     struct store *s = store_new(worker_loop(w), role);
+    s->patience_ms = worker_conf(w)->store_patience;
     s->client = worker_client(w, "store", &ops, s);
     return s;
 }

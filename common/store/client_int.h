@@ -68,8 +68,12 @@ struct store {
     enum store_role role;
     char *path;
     bool up, closed, deferred;
-    bool telling;     /* inside a caller's callback */
-    uint64_t down_ms; /* since when it is down */
+    bool telling; /* inside a caller's callback */
+    uint64_t patience_ms;
+    uint64_t down_ms;   /* since when it is down */
+    uint64_t life_ms;   /* of its last frame */
+    uint64_t writer_ms; /* the same of its writer: an answer to a write or to a ping */
+    uint64_t ping_ms, tick_ms;
     uint64_t next_seq, next_request;
     unsigned char instance[8]; /* first half of its request ids */
     struct pending *by_seq, *list;

@@ -21,7 +21,7 @@ static bool on_login(struct pending *p, enum err_code code, struct span body, bo
     (void)body;
     (void)more;
     if (code != ERR_OK || !ticket_session(p->ticket)) {
-        if (code == ERR_OK)
+        if (code == ERR_OK || (code == ERR_RETRY && p->sent)) /* given up, it may still be done */
             client_tell(p->s, WIRE_LOGOUT, a->id, 0, SPAN_NONE);
         account_free(a);
         a = NULL;

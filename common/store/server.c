@@ -236,6 +236,7 @@ static const struct row {
     bool (*serve)(struct request *r); /* false: drop the connection */
 } rows[] = {
     {WIRE_ACK, 31, sizeof(struct request_id), false, false, serve_lazy},
+    {WIRE_PING, 31, 0, false, false, serve_write},
     {WIRE_DELIVER, ROLE_DELIVER, sizeof(struct wire_deliver) + sizeof(struct wire_content), false, true,
      serve_write},
     {WIRE_CONFIRM, ROLE_DELIVER, sizeof(struct wire_confirm), false, false, serve_lazy},

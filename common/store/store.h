@@ -4,7 +4,9 @@
  *
  * Writes are idempotent: when stored restarts, the client connects again, shows its grants again, and repeats
  * what was unanswered under the same request id; callers see a pause. ERR_RETRY comes only when stored stays
- * away for STORE_PATIENCE_MS. Codes common to all: ERR_RETRY, ERR_DENIED (grant refused or revoked), ERR_BUG.
+ * away, or gives no sign of life, for STORE_PATIENCE_MS (in a worker: store_patience); what was asked may be
+ * done nevertheless, or later. Codes common to all: ERR_RETRY, ERR_DENIED (grant refused or revoked),
+ * ERR_BUG.
  */
 #ifndef PROV_STORE_STORE_H
 #define PROV_STORE_STORE_H

@@ -5,8 +5,8 @@
  * A request is: struct wire_ask, the struct of its type, trailing bytes in the order that the struct's
  * comment names. Texts are a uint32_t length and the bytes. An answer carries enum err_code in
  * ipc_head.status and, when that is ERR_OK, its body; WIRE_MORE in its type says that another one of the same
- * seq follows. Events have seq 0. Every role may send WIRE_ACK; else a type belongs to one role, and
- * ERR_DENIED is the answer of others.
+ * seq follows. Events have seq 0. Every role may send WIRE_ACK and WIRE_PING; else a type belongs to one
+ * role, and ERR_DENIED is the answer of others.
  */
 #ifndef PROV_STORE_WIRE_H
 #define PROV_STORE_WIRE_H
@@ -19,6 +19,7 @@
 
 enum wire_type {
     WIRE_ACK = 1, /* trailing: request ids whose answers have arrived; no answer */
+    WIRE_PING,    /* answered when the writer comes to it: a sign of life */
 
     WIRE_DELIVER = 16, /* wire_deliver */
     WIRE_CONFIRM,      /* wire_confirm; no answer */

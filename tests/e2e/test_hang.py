@@ -1,0 +1,205 @@
+"""A helper that stands still while it is connected (SIGSTOP): sessions hear "try again" in time, what was answered so is not
+there twice when the client repeats it, and long work is not taken for a standstill."""
+import contextlib
+import imaplib
+import os
+import signal
+import smtplib
+import sys
+import threading
+import time
+
+import pytest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, '..', 'lib'))
+import province as prov  # noqa: E402
+
+PATIENCE = 2
+BOUND = 25  # for what must come after PATIENCE, on a machine that has much to do
+
+
+@pytest.fixture(scope='module')
+def still():
+    """One of its own, of little patience."""
+    why = prov.built()
+    if why:
+        pytest.skip(why)
+    p = prov.Province('store_patience = %ds\ndirectory_patience = %ds\n' % (PATIENCE, PATIENCE), workers=1)
+    yield p
+    alarms = p.alarms()
+    p.close()
+    assert not alarms, alarms[:10]
+
+
+@contextlib.contextmanager
+def stopped(p, daemon):
+    pid = p.kill(daemon, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def in_time(begin):
+    took = time.monotonic() - begin
+    assert PATIENCE * 0.8 <= took < BOUND, took
+
+
+def envelope(c, sender, to):
+    c.ehlo_or_helo_if_needed()
+    assert c.mail(sender)[0] == 250
+    assert c.rcpt(prov.address(to))[0] == 250
+
+
+def submit(p, data, inside=contextlib.nullcontext):
+    """One try of one message: code, text."""
+    with p.smtp() as c:
+        envelope(c, 'xa@ngoai.example', 'an')
+        with inside():
+            begin = time.monotonic()
+            code, text = c.data(data)
+            if code != 250:
+                in_time(begin)
+        return code, text.decode()
+
+
+def trace_of(text):
+    return text.split()[-1].strip('<>')
+
+
+def test_smtp_while_stored_stands_still(still, word):
+    """451 in time; the message is stored later; the repeat gets the first trace, and there is one copy."""
+    data = prov.message('xa@ngoai.example', prov.address('an'), word)
+    code, text = submit(still, data, lambda: stopped(still, 'stored'))
+    assert code == 451, (code, text)
+    prov.until(lambda: len(still.find('an', word)) == 1, 20)
+    code, text = submit(still, data)
+    assert code == 250, (code, text)
+    assert len(still.find('an', word)) == 1
+    # It is the trace of what was stored: the Received field names it.
+    assert trace_of(text) in still.find('an', word)[0].decode()
+
+
+def test_smtp_repeats_while_stored_still_stands_still(still, word):
+    """Two tries, both told 451, lie in one queue when it goes on: they are one message."""
+    data = prov.message('xa@ngoai.example', prov.address('an'), word)
+    with stopped(still, 'stored'):
+        for _ in range(2):
+            code, text = submit(still, data)
+            assert code == 451, (code, text)
+    prov.until(lambda: still.find('an', word), 20)
+    code, text = submit(still, data)
+    assert code == 250, (code, text)
+    assert len(still.find('an', word)) == 1
+
+
+def test_imap_while_stored_stands_still(still, word):
+    """NO [UNAVAILABLE] to a write and to a read, on an open session and to a login; then all goes on."""
+    c = still.imap('binh', select='INBOX')
+    with stopped(still, 'stored'):
+        begin = time.monotonic()
+        code, text = c.append('INBOX', None, None, prov.message('a@b.example', 'c@d.example', word))
+        assert code == 'NO' and b'UNAVAILABLE' in text[0], (code, text)
+        in_time(begin)
+        begin = time.monotonic()
+        code, text = c.status('Drafts', '(MESSAGES)')
+        assert code == 'NO' and b'UNAVAILABLE' in text[0], (code, text)
+        in_time(begin)
+        begin = time.monotonic()
+        with pytest.raises(imaplib.IMAP4.error, match='UNAVAILABLE'):
+            still.imap('cuong')
+        in_time(begin)
+    assert c.status('Drafts', '(MESSAGES)')[0] == 'OK'
+    assert len(still.find('binh', word)) <= 1
+    c.logout()
+    still.imap('cuong', select='INBOX').logout()
+
+
+def test_a_late_answer_harms_nobody(still, word):
+    """Many questions given up at once, whose answers then come all together, to a session that asks on."""
+    c = [still.imap('dung', select='INBOX') for _ in range(4)]
+    with stopped(still, 'stored'):
+        answers = [None] * len(c)
+
+        def ask(i):
+            answers[i] = c[i].create('%s-%d' % (word, i)) if i % 2 else c[i].uid('FETCH', '1:*', '(FLAGS ENVELOPE)')
+        threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(c))]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert all(a[0] in ('OK', 'NO') for a in answers), answers
+        assert [a[0] for a in answers[1::2]] == ['NO', 'NO'], answers
+    for s in c:
+        assert s.noop()[0] == 'OK'
+        assert s.status('INBOX', '(MESSAGES)')[0] == 'OK'
+    made = [b for b in c[0].list()[1] if word.encode() in b]
+    assert len(made) <= 2
+    for s in c:
+        s.logout()
+
+
+def test_while_directoryd_stands_still(still):
+    """451 to RCPT, 454 to AUTH, NO [UNAVAILABLE] to LOGIN."""
+    with still.smtp() as c, still.submission() as s:
+        c.ehlo()
+        s.ehlo()
+        assert c.mail('xa@ngoai.example')[0] == 250
+        with stopped(still, 'directoryd'):
+            begin = time.monotonic()
+            code, text = c.rcpt(prov.address('an'))
+            assert code == 451, (code, text)
+            in_time(begin)
+            begin = time.monotonic()
+            with pytest.raises(smtplib.SMTPAuthenticationError) as e:
+                s.user, s.password = prov.address('an'), prov.PASSWORD
+                s.auth('PLAIN', s.auth_plain)
+            assert e.value.smtp_code == 454, e.value
+            in_time(begin)
+            begin = time.monotonic()
+            with pytest.raises(imaplib.IMAP4.error, match='UNAVAILABLE'):
+                still.imap('an')
+            in_time(begin)
+        assert c.rcpt(prov.address('an'))[0] == 250
+        s.login(prov.address('an'), prov.PASSWORD)
+    still.imap('an').logout()
+
+
+def test_long_work_is_no_standstill(still, word):
+    """stored gets a little of the time only: a copy of many messages takes longer than the patience, and is done."""
+    c = still.imap('hai', select='INBOX')
+    for i in range(10):
+        assert c.append('INBOX', None, None, prov.message('a@b.example', 'c@d.example', word))[0] == 'OK'
+    assert c.create(word)[0] == 'OK'
+    for _ in range(12):  # 10 * 2^12
+        assert c.select('INBOX')[0] == 'OK'
+        assert c.copy('1:*', 'INBOX')[0] == 'OK'
+    assert c.select('INBOX')[0] == 'OK'
+    pid, over = still.pid('stored'), threading.Event()
+
+    def brake(pause):
+        while not over.is_set():
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(pause)
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(0.005)
+    c.sock.settimeout(100)
+    took, pause, copies = 0, 0.2, 0
+    while took < PATIENCE * 1.3 and pause < PATIENCE / 2:
+        over.clear()
+        t = threading.Thread(target=brake, args=(pause,))
+        t.start()
+        try:
+            begin = time.monotonic()
+            answer = c.copy('1:*', word)
+            took = time.monotonic() - begin
+        finally:
+            over.set()
+            t.join()
+        assert answer[0] == 'OK', (took, answer)
+        pause *= 2
+        copies += 1
+    assert took > PATIENCE, took
+    assert b'MESSAGES %d)' % (40960 * copies) in c.status(word, '(MESSAGES)')[1][0]
+    c.logout()
