@@ -1,7 +1,10 @@
 /* imapd: session workers around the core of session.c. A worker accepts on 143 (STARTTLS), 993 (TLS) and the
  * local socket of the webmail, joins each connection to a session, and keeps within its limits of sessions,
  * in all and for one peer. The one hard point is the end of a worker: it stops accepting, lets each session
- * finish its command, and leaves when the last one is gone. Masters, users, sandbox are common/net's. */
+ * finish its command, and leaves when the last one is gone. A worker that a reload has replaced lets them go
+ * one by one, so that their clients do not all come back in the same second. Masters, users, sandbox are
+ * common/net's. */
+#include "common/base/clock.h"
 #include "common/base/crypto.h"
 #include "common/net/daemon.h"
 #include "common/net/sandbox.h"
@@ -25,6 +28,7 @@ struct session {
     struct imap *core;
     struct peer *peer;
     struct loop_timer *timer; /* of later; NULL: never asked */
+    bool leaving;
     struct session *prev, *next;
 };
 
@@ -35,7 +39,9 @@ struct imapd {
     struct session *sessions;
     struct peer *peers;
     unsigned count;
-    bool stopping;
+    bool stopping; /* it ends with its last session */
+    struct loop_timer *retire_timer;
+    uint64_t retired_ms; /* by then all are sent away */
 };
 
 /* -- limits -- */
@@ -202,6 +208,48 @@ static void stop(void *arg)
         worker_done(d->w);
 }
 
+/* The oldest session that stays, and how many do. */
+static struct session *staying(struct imapd *d, uint64_t *count)
+{
+    struct session *oldest = NULL;
+    *count = 0;
+    for (struct session *s = d->sessions; s; s = s->next)
+        if (!s->leaving) {
+            oldest = s;
+            ++*count;
+        }
+    return oldest;
+}
+
+static void let_one_go(void *arg)
+{
+    struct imapd *d = arg;
+    uint64_t now = clock_mono_ms(), count;
+    struct session *s = staying(d, &count);
+    if (!s)
+        return;
+    s->leaving = true;
+    loop_timer_start(d->retire_timer,
+                     count > 1 && d->retired_ms > now ? (d->retired_ms - now) / (count - 1) : 0);
+    imap_stop(s->core);
+}
+
+static void retire(void *arg, uint64_t grace_ms)
+{
+    struct imapd *d = arg;
+    uint64_t count, random;
+    d->stopping = true;
+    worker_accepting(d->w, false);
+    if (!staying(d, &count)) {
+        worker_done(d->w);
+        return;
+    }
+    crypto_random(&random, sizeof random);
+    d->retired_ms = clock_mono_ms() + grace_ms;
+    d->retire_timer = loop_timer_new(worker_loop(d->w), let_one_go, d);
+    loop_timer_start(d->retire_timer, random % (grace_ms / count + 1)); /* workers keep no step */
+}
+
 static struct conf_list imap_addresses(const struct conf *c)
 {
     return c->imap_listen;
@@ -246,7 +294,8 @@ int main(int argc, char **argv)
                                                      .sandbox = SANDBOX_MEMFD, /* for large messages */
                                                      .start = start,
                                                      .accepted = accepted,
-                                                     .stop = stop},
+                                                     .stop = stop,
+                                                     .retire = retire},
                                                     {.name = NULL}};
     static const struct daemon_spec spec = {.program = "imapd", .user = user, .workers = workers};
     crypto_start();

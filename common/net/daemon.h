@@ -7,9 +7,10 @@
  *
  * A master (smtpd, imapd) binds, reads keys, drops to its user, and forks workers that die with it. It starts
  * a worker again when one ends (back-off 10 ms to 1 s), on SIGHUP (or a changed certificate, looked at each
- * minute) it starts new workers with the new configuration and lets the old ones finish their sessions;
- * SIGTERM ends all after their current commands (5 s at most). Workers cannot connect to anything: the master
- * opens the sockets of stored and directoryd for them and passes the descriptors. */
+ * minute) it starts new workers with the new configuration and lets the old ones finish their sessions, those
+ * that can retire within reload_grace; SIGTERM ends all after their current commands (5 s at most). Workers
+ * cannot connect to anything: the master opens the sockets of stored and directoryd for them and passes the
+ * descriptors. */
 #ifndef PROV_NET_DAEMON_H
 #define PROV_NET_DAEMON_H
 
@@ -50,6 +51,9 @@ struct daemon_workers {
     void (*accepted)(void *worker_arg, int fd, const struct daemon_listen *on, struct tls_ctx *tls);
     /* Stop soon: finish what is under way, then worker_done. */
     void (*stop)(void *worker_arg);
+    /* New workers are there: no more connections come; within grace_ms send the sessions away one after the
+     * other, then worker_done. stop may follow. NULL: stop at once. */
+    void (*retire)(void *worker_arg, uint64_t grace_ms);
 };
 
 struct daemon_spec {

@@ -12,7 +12,8 @@ enum control {
     CTL_ACCEPTING,   /* worker: uint8_t, it takes new connections or not */
     CTL_TAKEN,       /* worker: uint32_t, so many connections were taken over since the last time */
     CTL_CONNECTION,  /* master: a connection of listener (uint16_t row) rides on this frame */
-    CTL_STOP         /* master: finish */
+    CTL_STOP,        /* master: finish */
+    CTL_RETIRE       /* master: no more connections come; let the sessions go, spread over uint64_t ms */
 };
 
 struct daemon {

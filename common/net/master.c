@@ -24,7 +24,8 @@ enum {
     STEADY_MS = 5000, /* a worker that lived so long starts again at once */
     STOP_MS = 5000,   /* then they are killed */
     LAG = 8,
-    UNTAKEN_LIMIT = 64, /* connections on their way to one worker; more wait in the kernel */
+    OLD_GENERATIONS = 3, /* of workers whose sessions are let go slowly; the next reload ends the oldest */
+    UNTAKEN_LIMIT = 64,  /* connections on their way to one worker; more wait in the kernel */
     ACCEPTS_A_ROUND = 32,
     REST_MS = 100, /* descriptors used up: accept again later */
     CERT_CHECK_MS = 60000,
@@ -42,6 +43,7 @@ struct child {
     struct ipc *control; /* NULL: fell */
     uint64_t born_ms;
     bool started, stopping, closed; /* closed: takes no connections */
+    unsigned reloads;               /* since it was replaced */
     uint32_t untaken;
 };
 
@@ -468,6 +470,20 @@ static void tell_to_stop(struct child *c)
         log_event(LOG_WARN, NULL, "worker.deaf", F_INT("worker", c->pid));
 }
 
+/* It was replaced: its sessions may stay a while, but not for ever, however often the reload is asked for. */
+static void retire(struct child *c)
+{
+    const uint64_t grace_ms = c->m->d->conf->reload_grace;
+    const struct span body = span_of(&grace_ms, sizeof grace_ms);
+    if (c->reloads++ == 0) {
+        c->stopping = true;
+        if (c->control && !ipc_send(c->control, CTL_RETIRE, 0, 0, &body, 1, -1))
+            log_event(LOG_WARN, NULL, "worker.deaf", F_INT("worker", c->pid));
+    } else if (c->reloads > OLD_GENERATIONS) {
+        tell_to_stop(c);
+    }
+}
+
 /* -- the course -- */
 
 static unsigned count_of(const struct master *m, const struct daemon_workers *w)
@@ -532,14 +548,13 @@ void master_reload(struct daemon *d)
     d->conf = fresh;
     if (read_keys(d, &why) != ERR_OK)
         log_event(LOG_ERROR, NULL, "tls.certificate.kept", F_STR("why", why.log));
+    for (struct child *c = m->children; c; c = c->next)
+        retire(c);
     for (size_t i = 0; i < m->slot_count; i++) {
-        struct child *old = m->slots[i].child;
         m->slots[i].child = NULL;
         m->slots[i].backoff_ms = BACKOFF_MIN_MS;
         loop_timer_stop(m->slots[i].again);
         spawn(&m->slots[i]);
-        if (old)
-            tell_to_stop(old);
     }
     set_ports(m);
 }

@@ -161,6 +161,19 @@ static void begin_stop(void *arg)
         worker_done(w);
 }
 
+static bool begin_retire(struct worker *w, struct span body)
+{
+    uint64_t grace_ms;
+    if (body.n != sizeof grace_ms)
+        return false;
+    memcpy(&grace_ms, body.p, sizeof grace_ms);
+    if (!w->row->retire || !grace_ms)
+        begin_stop(w);
+    else if (!w->stopping)
+        w->row->retire(w->arg, grace_ms);
+    return true;
+}
+
 static bool on_frame(void *arg, struct ipc *c, const struct ipc_head *h, struct span body, int fd)
 {
     struct worker *w = arg;
@@ -175,6 +188,8 @@ static bool on_frame(void *arg, struct ipc *c, const struct ipc_head *h, struct 
         begin_stop(w);
         return true;
     }
+    if (h->type == CTL_RETIRE)
+        return begin_retire(w, body);
     return false;
 }
 

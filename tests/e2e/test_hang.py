@@ -1,8 +1,10 @@
 """A helper that stands still while it is connected (SIGSTOP): sessions hear "try again" in time, what was answered so is not
-there twice when the client repeats it, and long work is not taken for a standstill."""
+there twice when the client repeats it, and long work is not taken for a standstill. And a reload that sends sessions away one
+by one."""
 import contextlib
 import imaplib
 import os
+import select
 import signal
 import smtplib
 import sys
@@ -16,6 +18,7 @@ sys.path.insert(0, os.path.join(HERE, '..', 'lib'))
 import province as prov  # noqa: E402
 
 PATIENCE = 2
+GRACE = 6
 BOUND = 25  # for what must come after PATIENCE, on a machine that has much to do
 
 
@@ -25,7 +28,8 @@ def still():
     why = prov.built()
     if why:
         pytest.skip(why)
-    p = prov.Province('store_patience = %ds\ndirectory_patience = %ds\n' % (PATIENCE, PATIENCE), workers=1)
+    p = prov.Province('store_patience = %ds\ndirectory_patience = %ds\nreload_grace = %ds\n' % (PATIENCE, PATIENCE, GRACE), workers=1)
+    os.chmod(p.state + '/tls/key.pem', 0o644)  # the reload reads it with the rights that are left
     yield p
     alarms = p.alarms()
     p.close()
@@ -203,3 +207,28 @@ def test_long_work_is_no_standstill(still, word):
     assert took > PATIENCE, took
     assert b'MESSAGES %d)' % (40960 * copies) in c.status(word, '(MESSAGES)')[1][0]
     c.logout()
+
+
+def test_reload_lets_sessions_go_one_by_one(still):
+    """New connections meet the new workers at once; those that were there work on, and leave spread over reload_grace."""
+    old = [still.imap('minh', select='INBOX') for _ in range(6)]
+    begin = time.monotonic()
+    os.kill(still.pid('imapd'), signal.SIGHUP)
+    prov.until(lambda: 'daemon.reloading' in still.log('imapd'), 10)
+    assert old[0].noop()[0] == 'OK' or time.monotonic() - begin > GRACE / 6  # the oldest may be the first to go
+    still.imap('an').logout()
+    left = {c.sock: c for c in old}
+    ends = []
+    while left:
+        ready = select.select(list(left), [], [], BOUND)[0]
+        assert ready, 'sessions stay'
+        for s in ready:
+            c = left.pop(s)
+            assert b'BYE' in c.readline()
+            ends.append(time.monotonic() - begin)
+    assert max(ends) < GRACE + BOUND
+    assert max(ends) - min(ends) > GRACE / 2, ends
+    for c in old:
+        with contextlib.suppress(OSError, imaplib.IMAP4.error):
+            c.shutdown()
+    prov.until(lambda: 'worker.finished' in still.log('imapd'), 10)
