@@ -15,7 +15,9 @@
 enum {
     DATA_BLOCK = 64 << 10,        /* progress that renews the deadline of a message */
     MESSAGE_MS = 2 * 3600 * 1000, /* one message may take so long */
-    SESSION_MS = 24 * 3600 * 1000
+    SESSION_MS = 24 * 3600 * 1000,
+    GREET_PATIENCE_MS = 3000,
+    GREET_RETRY_MS = 20
 };
 
 /* Sessions from one address. */
@@ -49,6 +51,10 @@ struct session {
     enum smtp_wait waits;
     uint64_t progress;
     uint64_t message_due, session_due;
+    /* the greeting: held while a helper is coming back */
+    bool greeted;
+    uint64_t started_ms;
+    struct loop_timer *greet_timer;
     /* a 250 that is on its way */
     bool unconfirmed;
     struct trace_id trace;
@@ -164,9 +170,24 @@ static void watch_progress(struct session *s)
     conn_deadline(s->conn, ms < left ? ms : left, false);
 }
 
+/* A helper that was killed is back within a second or two, and a worker that has just started is about to
+ * meet its own: the client need not know. */
+static bool greeting_waits(struct session *s)
+{
+    if (s->greeted || s->all->stopping || b_is_up(s->all) ||
+        clock_mono_ms() - s->started_ms >= GREET_PATIENCE_MS) {
+        s->greeted = true;
+        return false;
+    }
+    loop_timer_start(s->greet_timer, GREET_RETRY_MS);
+    return true;
+}
+
 static enum step on_step(void *core, struct buf *in, struct buf *out)
 {
     struct session *s = core;
+    if (greeting_waits(s))
+        return STEP_PAUSED;
     settle(s);
     enum step step = smtp_core_step(s->core, in, out);
     watch_confirmation(s, out);
@@ -211,6 +232,7 @@ static void on_closed(void *core, enum conn_end why)
     settle(s);
     smtp_core_log_end(s->core, why == CONN_END_ERROR ? conn_error(s->conn) : end_name(why));
     ticket_void(&s->ticket);
+    loop_timer_free(&s->greet_timer);
     smtp_core_free(&s->core);
     peer_leave(a, s->peer);
     *s->link = s->next;
@@ -279,7 +301,9 @@ void session_worker_accepted(void *arg, int fd, const struct daemon_listen *on, 
     bool local = on->unix_name != NULL;
     s->all = a;
     s->ticket = ticket_new(s);
-    s->session_due = clock_mono_ms() + SESSION_MS;
+    s->started_ms = clock_mono_ms();
+    s->session_due = s->started_ms + SESSION_MS;
+    s->greet_timer = loop_timer_new(worker_loop(a->w), on_kick, s);
     s->conn = conn_new(worker_loop(a->w), fd, tls, on->implicit_tls, &ops, s, &limits,
                        a->conf->smtp_command_timeout);
     address_of(conn_peer(s->conn), s->address, sizeof s->address);

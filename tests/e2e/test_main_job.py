@@ -457,3 +457,16 @@ def test_directory_sync_and_import(province, tmp_path):
     province.adm('directory', 'import', '--force', str(tmp_path / 'before.ldif'))
     province.adm('directory', 'sync')
     assert province.adm('account', 'show', address('moi'), check=False).returncode == 67
+
+
+def test_a_greeting_waits_for_a_helper_that_comes_back(province, word):
+    """Who connects while stored or directoryd is being started again is greeted a little later, not sent away."""
+    province.expected = getattr(province, 'expected', ()) + ('supervise.ended',)
+    for daemon in ('stored', 'directoryd'):
+        old = province.kill(daemon)
+        for _ in range(4):  # one for each worker and more
+            with province.smtp() as c:  # smtplib raises on 421
+                assert c.noop()[0] == 250
+        assert province.pid(daemon) not in (0, old)
+    province.send('khach@ngoai.example', 'an', message('khach@ngoai.example', address('an'), word))
+    assert len(province.find('an', word)) == 1
