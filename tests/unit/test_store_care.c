@@ -560,6 +560,25 @@ static void test_verify_of_an_upgraded_store(void **state)
     engine_close(&e);
 }
 
+/* As after a restore of everything. */
+static void test_verify_after_ids_jumped(void **state)
+{
+    (void)state;
+    struct engine *e = open_filled();
+    e->id_next[ID_CONTENT] = e->id_end[ID_CONTENT] = (uint64_t)1 << 40;
+    drive_deliver(e, 1, "behind the jump");
+    uint64_t inbox = drive_status(e, 1, "INBOX").id, content = drive_content(e, inbox, 6);
+    assert_true(content >= (uint64_t)1 << 40);
+    drive_copy(e, 1, inbox, 1, 6, "Copies", false);
+    assert_clean(e);
+    unsigned char key[KEY_ID], ref[REC_REF];
+    put_be64(key, content);
+    rec_ref_put(&(struct rec_ref){.count = 7}, ref);
+    tamper(e, T_REF, span_of(key, sizeof key), ref, sizeof ref);
+    check_repair(e, "counts 7 references, they are 2");
+    engine_close(&e);
+}
+
 static atomic_bool stop_load;
 
 static void *load(void *arg)
@@ -736,6 +755,7 @@ int main(void)
         CARE_TEST(test_verify_finds_and_repairs),
         CARE_TEST(test_verify_names_who_is_hit),
         CARE_TEST(test_verify_of_an_upgraded_store),
+        CARE_TEST(test_verify_after_ids_jumped),
         CARE_TEST(test_verify_beside_changes),
         CARE_TEST(test_compaction),
         CARE_TEST(test_compaction_and_deaths),
