@@ -3,6 +3,7 @@
  * and is never whole in memory here.
  *
  *   start -> mailbox there? -> "+" -> bytes -> rest of the line -> store -> done
+ *     \________________________________/^   (small, and does not wait for "+")
  *
  * The hard problem is refusal: with a literal that waits, NO comes instead of "+"; one that does not wait
  * must be read to its end first, or its bytes would be taken for commands. Bare CR and LF become CRLF, NUL is
@@ -117,6 +118,13 @@ bool parse_append(struct imap *s, struct cursor *c)
 
 /* -- before the message -- */
 
+/* A literal that is small and comes in any case: asking first would save nobody anything, the store says in
+ * the end whether there is such a mailbox. */
+static bool need_not_ask(const struct append *x)
+{
+    return !x->sync && x->size <= CHUNK;
+}
+
 static void on_mailbox(void *session, enum err_code code, const struct store_mailbox *box)
 {
     imap_answered(session, code == ERR_OK && box->no_select ? ERR_MISSING : code);
@@ -178,14 +186,22 @@ static void add(struct append *x, struct span bytes)
         refuse(x, "LIMIT", "Too many large messages are on their way, please try again.");
 }
 
-/* True when every CR has its LF and every LF its CR, seen from where the last chunk ended. */
+/* True when every CR has its LF and every LF its CR, seen from where the last chunk ended. A CR at the very
+ * end waits for the next chunk. */
 static bool is_normal(const struct append *x, struct span in)
 {
-    char last = x->after_cr ? '\r' : 0;
-    for (size_t i = 0; i < in.n; i++) {
-        if ((last == '\r') != (in.p[i] == '\n'))
+    const char *p = in.p, *end = in.p + in.n;
+    if (x->after_cr && (!in.n || *p++ != '\n'))
+        return false;
+    while (p < end) {
+        const char *cr = memchr(p, '\r', (size_t)(end - p));
+        if (memchr(p, '\n', (size_t)((cr ? cr : end) - p)))
             return false;
-        last = in.p[i];
+        if (!cr || cr + 1 == end)
+            return true;
+        if (cr[1] != '\n')
+            return false;
+        p = cr + 2;
     }
     return true;
 }
@@ -316,7 +332,7 @@ enum run run_append(struct imap *s)
     struct append *x = s->cmd.args;
     switch (s->cmd.stage) {
     case AP_START:
-        return ask_mailbox(s, x);
+        return need_not_ask(x) ? go_on(s, x) : ask_mailbox(s, x);
     case AP_MAILBOX:
         return go_on(s, x);
     case AP_BYTES:
