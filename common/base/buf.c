@@ -79,10 +79,12 @@ void buf_reset(struct buf *b)
 void buf_consume(struct buf *b, size_t n)
 {
     assert(n <= b->n);
+    if (n == b->n) { /* also of a buffer that never had anything */
+        buf_reset(b);
+        return;
+    }
     b->p += n;
     b->n -= n;
-    if (b->n == 0)
-        b->p = b->base;
 }
 
 char *buf_reserve(struct buf *b, size_t n)
