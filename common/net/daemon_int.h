@@ -7,7 +7,7 @@
 
 /* The control connection between a master and its worker. */
 enum control {
-    CTL_STARTED = 1, /* worker: its sandbox is closed, it can work */
+    CTL_STARTED = 1, /* worker: its sandbox is closed and its keepers answer (or are away): it can work */
     CTL_OPEN,        /* worker: connect me to peer (uint16_t row), answered with the descriptor */
     CTL_ACCEPTING,   /* worker: uint8_t, it takes new connections or not */
     CTL_TAKEN,       /* worker: uint32_t, so many connections were taken over since the last time */

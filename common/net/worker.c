@@ -3,6 +3,7 @@
  * The hard point is birth: the parent's loop, signal mask and descriptors must not live on in the child, and
  * the child must not outlive a parent that was killed (also when that happened before it could ask). */
 #include "common/net/daemon_int.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/net/sandbox.h"
 #include <errno.h>
@@ -14,7 +15,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-enum { CLIENTS = 16 };
+enum { CLIENTS = 16, JOIN_MS = 1000, JOIN_TICK_MS = 5 };
 
 struct worker {
     struct daemon *d;
@@ -32,6 +33,8 @@ struct worker {
         uint64_t seq; /* of the question under way; 0: none */
     } clients[CLIENTS];
     uint64_t next_seq;
+    struct loop_timer *join_timer;
+    uint64_t born_ms;
 };
 
 const struct conf *worker_conf(const struct worker *w)
@@ -121,6 +124,20 @@ struct ipc_client *worker_client(struct worker *w, const char *peer, const struc
     w->clients[at].seq = 0;
     w->clients[at].client = ipc_client_new_opener(w->loop, ops, arg, open_client, forget_client, w);
     return w->clients[at].client;
+}
+
+/* Take connections when the keepers answer, so that nobody who comes right after a start or a reload is sent
+ * away; a keeper that is away is not waited for. */
+static void join(void *arg)
+{
+    struct worker *w = arg;
+    bool all = true;
+    for (size_t i = 0; i < CLIENTS; i++)
+        all = all && (!w->clients[i].client || ipc_client_is_up(w->clients[i].client));
+    if (all || clock_mono_ms() - w->born_ms >= JOIN_MS)
+        tell(w, CTL_STARTED, 0, NULL, 0);
+    else
+        loop_timer_start(w->join_timer, JOIN_TICK_MS);
 }
 
 /* -- what the master says -- */
@@ -257,7 +274,9 @@ void worker_live(const struct worker_birth *b)
         _exit(EX_SOFTWARE);
     }
     daemon_sandbox(b->d, w->row->sandbox, NULL);
-    tell(w, CTL_STARTED, 0, NULL, 0);
+    w->born_ms = clock_mono_ms();
+    w->join_timer = loop_timer_new(w->loop, join, w);
+    join(w);
     if (!w->done)
         loop_run(w->loop);
     /* The control connection closes with the process: seen closed earlier, we would be killed on our way. */

@@ -17,7 +17,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, '..', 'lib'))
 import province as prov  # noqa: E402
 
-PATIENCE = 2
+PATIENCE = 3
 GRACE = 6
 BOUND = 25  # for what must come after PATIENCE, on a machine that has much to do
 
@@ -182,17 +182,17 @@ def test_long_work_is_no_standstill(still, word):
     assert c.select('INBOX')[0] == 'OK'
     pid, over = still.pid('stored'), threading.Event()
 
-    def brake(pause):
+    def brake():
         while not over.is_set():
             os.kill(pid, signal.SIGSTOP)
-            time.sleep(pause)
+            time.sleep(0.15)
             os.kill(pid, signal.SIGCONT)
             time.sleep(0.005)
     c.sock.settimeout(100)
-    took, pause, copies = 0, 0.2, 0
-    while took < PATIENCE * 1.3 and pause < PATIENCE / 2:
+    took, count, copied = 0, 10 * 2 ** 12, 0
+    while took < PATIENCE * 1.2 and count < 10 * 2 ** 15:
         over.clear()
-        t = threading.Thread(target=brake, args=(pause,))
+        t = threading.Thread(target=brake)
         t.start()
         try:
             begin = time.monotonic()
@@ -202,10 +202,12 @@ def test_long_work_is_no_standstill(still, word):
             over.set()
             t.join()
         assert answer[0] == 'OK', (took, answer)
-        pause *= 2
-        copies += 1
+        copied += count
+        if took < PATIENCE * 1.2:  # a quick machine: more of it
+            assert c.copy('1:*', 'INBOX')[0] == 'OK' and c.noop()[0] == 'OK'
+            count *= 2
     assert took > PATIENCE, took
-    assert b'MESSAGES %d)' % (40960 * copies) in c.status(word, '(MESSAGES)')[1][0]
+    assert b'MESSAGES %d)' % copied in c.status(word, '(MESSAGES)')[1][0]
     c.logout()
 
 
@@ -215,7 +217,7 @@ def test_reload_lets_sessions_go_one_by_one(still):
     begin = time.monotonic()
     os.kill(still.pid('imapd'), signal.SIGHUP)
     prov.until(lambda: 'daemon.reloading' in still.log('imapd'), 10)
-    assert old[0].noop()[0] == 'OK' or time.monotonic() - begin > GRACE / 6  # the oldest may be the first to go
+    assert old[-1].noop()[0] == 'OK'  # the youngest, which is the last to go
     still.imap('an').logout()
     left = {c.sock: c for c in old}
     ends = []
