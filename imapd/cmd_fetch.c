@@ -1,6 +1,7 @@
 /* FETCH (RFC 3501 6.4.5): messages of a set in batches.
  *
- *   pick a batch -> [set \Seen] -> [meta records] -> [small pieces, all at once] -> say -> pick ...
+ *   pick a batch -> [set \Seen] -> [meta records] -> [lost ones] -> [small pieces, all at once] -> say ->
+ * pick ...
  *
  * The hard problem is to be quick for 100,000 small answers and small for one huge message. What rows hold is
  * said at once; meta records are asked for by the hundred and written as they come; pieces of bodies up to
@@ -22,7 +23,7 @@ enum {
     FIELDS_LIMIT = 4 << 20, /* of a header, where fields are chosen */
     META_ARENA = 8 << 20
 };
-enum { FE_START, FE_PICK, FE_SEEN, FE_META, FE_READ, FE_SAY, FE_STREAM };
+enum { FE_START, FE_PICK, FE_SEEN, FE_META, FE_REPARSE, FE_READ, FE_SAY, FE_STREAM };
 
 /* One section of one message. */
 struct piece {
@@ -37,6 +38,7 @@ struct piece {
 struct entry {
     size_t index;    /* of the row */
     bool found;      /* has a meta record, or needs none */
+    bool lost;       /* its record cannot be read */
     bool flags_new;  /* \Seen was set by this command */
     struct buf text; /* items before the sections */
     struct piece *pieces;
@@ -49,9 +51,11 @@ struct fetch {
     struct entry *batch; /* room for META_MOST */
     uint32_t *uids;
     size_t n, batch_size, batch_bytes;
+    size_t lost;      /* entries of the batch */
     size_t at, piece; /* what is said next */
     uint64_t pos;     /* of a streamed piece */
     bool header_said;
+    bool reparsing;      /* the message at `at` */
     bool gone;           /* a message could not be answered */
     struct arena *arena; /* of one meta record */
 };
@@ -71,7 +75,7 @@ static void batch_free(struct fetch *x)
 {
     for (size_t i = 0; i < x->n; i++)
         entry_free(x, &x->batch[i]);
-    x->n = x->at = x->piece = 0;
+    x->n = x->at = x->piece = x->lost = 0;
 }
 
 static void fetch_cleanup(struct imap *s)
@@ -301,24 +305,26 @@ static void prepare(struct imap *s, struct fetch *x, struct entry *e, const stru
     s->out = out;
 }
 
+static void take_meta(struct imap *s, struct fetch *x, struct entry *e, const struct mime_meta *m)
+{
+    e->found = true;
+    if (x->want.has_sections)
+        prepare(s, x, e, m);
+    else
+        put_line(s, x, e, m);
+}
+
 static void on_record(struct imap *s, struct fetch *x, struct entry *e, struct span record)
 {
     struct mime_meta m;
     arena_reset(x->arena);
     enum err_code code =
         x->want.has_sections ? mime_meta_read(record, x->arena, &m) : mime_meta_head(record, &m);
-    if (code != ERR_OK) {
-        log_event(LOG_ERROR, &s->log, "imap.meta.broken", F_UINT("mailbox", s->view.mailbox),
-                  F_UINT("uid", s->view.rows[e->index].uid));
-        s->cmd.code = s->cmd.code == ERR_OK ? ERR_BUG : s->cmd.code;
-        return;
-    }
     x->batch_bytes += record.n;
-    e->found = true;
-    if (x->want.has_sections)
-        prepare(s, x, e, &m);
-    else
-        put_line(s, x, e, &m);
+    e->lost = code != ERR_OK;
+    x->lost += e->lost;
+    if (!e->lost)
+        take_meta(s, x, e, &m);
 }
 
 static void on_meta(void *session, enum err_code code, const struct store_meta *metas, size_t count,
@@ -348,6 +354,25 @@ static enum run ask_meta(struct imap *s, struct fetch *x)
     }
     for (size_t i = 0; i < x->n; i++)
         prepare(s, x, &x->batch[i], NULL);
+    return RUN_AGAIN;
+}
+
+/* One message after the other: what is lost is rare. */
+static enum run reparse(struct imap *s, struct fetch *x)
+{
+    struct mime_meta m;
+    while (!x->batch[x->at].lost)
+        x->at++;
+    struct entry *e = &x->batch[x->at];
+    if (!x->reparsing)
+        reparse_begin(s, e->index);
+    x->reparsing = true;
+    if (reparse_step(s) == RUN_WAIT)
+        return RUN_WAIT;
+    if (reparse_meta(s, x->arena, &m) != REPARSED_GONE)
+        take_meta(s, x, e, &m);
+    e->lost = x->reparsing = false;
+    x->lost--;
     return RUN_AGAIN;
 }
 
@@ -592,7 +617,11 @@ enum run run_fetch(struct imap *s)
     case FE_SEEN:
         return ask_meta(s, x);
     case FE_META:
-        return after_meta(s, x);
+        x->at = 0;
+        s->cmd.stage = FE_REPARSE;
+        return RUN_AGAIN;
+    case FE_REPARSE:
+        return x->lost ? reparse(s, x) : after_meta(s, x);
     case FE_READ:
         x->at = x->piece = 0;
         s->cmd.stage = FE_SAY;

@@ -17,15 +17,15 @@ enum {
     HEADER_LIMIT = 1 << 20,
     ARENA = 32 << 20
 };
-enum { SE_START, SE_ROWS, SE_META, SE_FETCH, SE_JUDGE, SE_STREAM };
+enum { SE_START, SE_ROWS, SE_META, SE_FETCH, SE_JUDGE, SE_REPARSE, SE_STREAM };
 
 /* A message whose bytes are needed. */
 struct doc {
     struct imap *s;
     struct ticket *ticket;
     size_t index;
-    struct buf record;
-    struct buf bytes; /* its beginning */
+    struct buf record; /* empty: it cannot be read */
+    struct buf bytes;  /* its beginning */
     bool gone;
 };
 
@@ -240,12 +240,11 @@ static void on_record(struct imap *s, struct search *x, size_t index, struct spa
 {
     struct mime_meta m;
     struct search_doc d = doc_of(s, x, index);
-    if (mime_meta_head(record, &m) != ERR_OK) {
-        s->cmd.code = ERR_BUG;
-        return;
-    }
+    if (mime_meta_head(record, &m) == ERR_OK)
+        d.meta = &m;
+    else
+        record.n = 0;
     arena_reset(x->arena);
-    d.meta = &m;
     enum tri t = search_eval(x->program.root, &d);
     if (t == TRI_YES)
         hit(x, index);
@@ -289,7 +288,9 @@ static void on_bytes(void *session, enum err_code code, struct span bytes)
 {
     struct doc *d = session;
     struct imap *s = d->s;
-    if (code == ERR_MISSING)
+    if (code == ERR_BUG && !d->record.n)
+        code = ERR_OK; /* reparse_step will see it */
+    else if (code == ERR_MISSING)
         d->gone = true;
     else if (code == ERR_OK && !buf_add_span(&d->bytes, bytes))
         code = ERR_BUG;
@@ -369,14 +370,9 @@ static bool next_part(struct search *x)
     return false;
 }
 
-static enum run open_doc(struct imap *s, struct search *x)
+/* Its header first. */
+static enum run begin_doc(struct imap *s, struct search *x)
 {
-    struct doc *d = &x->docs[x->doc_at];
-    arena_reset(x->meta_arena);
-    if (d->gone)
-        return next_doc(s, x);
-    if (mime_meta_read(buf_span(&d->record), x->meta_arena, &x->meta) != ERR_OK)
-        return failed(s, x, ERR_BUG);
     if (!x->scan)
         x->scan = text_scan_new(&x->program);
     buf_reset(&x->header);
@@ -386,6 +382,36 @@ static enum run open_doc(struct imap *s, struct search *x)
     x->end = x->meta.header_n < HEADER_LIMIT ? x->meta.header_n : HEADER_LIMIT;
     s->cmd.stage = SE_STREAM;
     return RUN_AGAIN;
+}
+
+static enum run open_doc(struct imap *s, struct search *x)
+{
+    struct doc *d = &x->docs[x->doc_at];
+    arena_reset(x->meta_arena);
+    if (d->gone)
+        return next_doc(s, x);
+    if (mime_meta_read(buf_span(&d->record), x->meta_arena, &x->meta) == ERR_OK)
+        return begin_doc(s, x);
+    reparse_begin(s, d->index);
+    s->cmd.stage = SE_REPARSE;
+    return RUN_AGAIN;
+}
+
+/* The record of the message is lost: its bytes are read for another one. */
+static enum run reparse(struct imap *s, struct search *x)
+{
+    if (reparse_step(s) == RUN_WAIT)
+        return RUN_WAIT;
+    switch (reparse_meta(s, x->meta_arena, &x->meta)) {
+    case REPARSED_GONE:
+        return next_doc(s, x);
+    case REPARSED_NOTHING:
+        x->meta.part_count = 0; /* there are no bytes to look at */
+        break;
+    case REPARSED:
+        break;
+    }
+    return begin_doc(s, x);
 }
 
 static void take(struct search *x, struct span bytes)
@@ -491,6 +517,8 @@ enum run run_search(struct imap *s)
         return fetch(s, x);
     case SE_JUDGE:
         return open_doc(s, x);
+    case SE_REPARSE:
+        return reparse(s, x);
     default:
         return stream(s, x);
     }

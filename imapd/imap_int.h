@@ -4,6 +4,7 @@
 
 #include "common/base/arena.h"
 #include "common/base/log.h"
+#include "common/mime/meta.h"
 #include "imapd/cursor.h"
 #include "imapd/imap.h"
 #include "imapd/reader.h"
@@ -129,6 +130,7 @@ struct imap {
     struct arena *arena;
     struct imap_sync sync;
     struct imap_announce announce;
+    struct reparse *reparse; /* NULL until a record is missing */
 };
 enum { EN_CONDSTORE = 1 };
 
@@ -174,6 +176,21 @@ enum run imap_announce(struct imap *s, bool expunges);
 /* Tell of new messages alone, at once: EXISTS may come in any response. */
 void imap_announce_new(struct imap *s);
 void imap_event(void *arg, enum err_code code, uint64_t mailbox, uint64_t modseq);
+
+/* -- reparse.c: a message of the view whose record is empty or broken -- */
+struct reparse;
+void reparse_begin(struct imap *s, size_t index);
+/* RUN_DONE: its bytes are read, as far as they can be; RUN_WAIT: call again (s->cmd.code: the store failed).
+ */
+enum run reparse_step(struct imap *s);
+enum reparsed {
+    REPARSED,
+    REPARSED_NOTHING, /* its bytes are damaged: an empty text of the size that the row tells */
+    REPARSED_GONE     /* expunged meanwhile, *out is not set */
+};
+/* What the parser says, in a (reset first) and valid until the next reparse_begin. */
+enum reparsed reparse_meta(struct imap *s, struct arena *a, struct mime_meta *out);
+void reparse_free(struct reparse **r);
 
 /* -- session.c -- */
 const struct command *command_find(struct span name);

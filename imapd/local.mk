@@ -8,7 +8,7 @@ imapd_libimap_a_SOURCES = \
 	imapd/cmd_any.c imapd/cmd_auth.c imapd/cmd_select.c imapd/cmd_list.c imapd/cmd_mailbox.c \
 	imapd/status.h imapd/cmd_status.c imapd/cmd_append.c imapd/cmd_store.c imapd/cmd_copy.c \
 	imapd/cmd_expunge.c imapd/cmd_quota.c imapd/cmd_idle.c \
-	imapd/fetch.h imapd/fetch_parse.c imapd/fetch_section.c imapd/cmd_fetch.c \
+	imapd/fetch.h imapd/fetch_parse.c imapd/fetch_section.c imapd/cmd_fetch.c imapd/reparse.c \
 	imapd/search.h imapd/search_parse.c imapd/search_eval.c imapd/search_text.c imapd/cmd_search.c
 noinst_LIBRARIES += imapd/libimapd.a
 imapd_libimapd_a_SOURCES = imapd/main.c

@@ -71,6 +71,7 @@ void imap_free(struct imap **sp)
     buf_free(&s->held);
     reader_free(&s->reader);
     arena_free(&s->arena);
+    reparse_free(&s->reparse);
     free(s->user);
     free(s);
 }

@@ -728,6 +728,25 @@ void store_changes(struct store_account *a, uint64_t mailbox, uint64_t since, st
     c->cb = (void (*)(void))cb;
 }
 
+static bool says(const struct message *m, const char *text)
+{
+    struct buf bytes;
+    buf_init(&bytes, 1 << 30);
+    if (content_unpack(m->content, &bytes) != ERR_OK)
+        abort();
+    bool is = bytes.n && memmem(bytes.p, bytes.n, text, strlen(text));
+    buf_free(&bytes);
+    return is;
+}
+
+static struct span record_of(const struct message *m)
+{
+    struct span record = fake_content_meta(m->content);
+    return says(m, "X-Record: lost")     ? SPAN_NONE
+           : says(m, "X-Record: broken") ? span_first(record, record.n - 1)
+                                         : record;
+}
+
 static void run_meta(struct call *c, void *session)
 {
     struct box *b = by_id(c->a->p, c->box);
@@ -743,7 +762,7 @@ static void run_meta(struct call *c, void *session)
         struct message *m = find(b, c->uids[i]);
         assert(i == 0 || c->uids[i] > c->uids[i - 1]);
         if (m)
-            v[n++] = (struct store_meta){c->uids[i], fake_content_meta(m->content)};
+            v[n++] = (struct store_meta){c->uids[i], record_of(m)};
     }
     do {
         size_t k = n - at < fake_store.chunk ? n - at : fake_store.chunk;
@@ -770,6 +789,10 @@ static void run_read(struct call *c, void *session)
     store_read_cb *cb = (store_read_cb *)c->cb;
     if (fails() || !m) {
         cb(session, m ? ERR_RETRY : ERR_MISSING, SPAN_NONE);
+        return;
+    }
+    if (says(m, "X-Bytes: damaged")) {
+        cb(session, ERR_BUG, SPAN_NONE);
         return;
     }
     struct buf bytes;

@@ -1,6 +1,7 @@
 /* The store's session role in memory, for tests of imapd: same header (common/store/store.h), no process.
  * Calls are done and answered in order by fake_store_pump, never inside the call. A grant is an account's
- * address. */
+ * address. A message that has the text "X-Record: lost" has an empty record, with "X-Record: broken" one that
+ * cannot be read, and with "X-Bytes: damaged" its bytes are not readable either. */
 #ifndef PROV_TESTS_FAKE_STORE_H
 #define PROV_TESTS_FAKE_STORE_H
 
