@@ -4,7 +4,11 @@
  * another session expunged are passed over and reported by EXPUNGEISSUED (RFC 2180 4.2). */
 #include "imapd/imap_int.h"
 
-enum { SLICE = 1000, FLAGS_LIMIT = 100 };
+enum {
+    ASK = 16384,  /* messages in one request: the store takes them in slices, with few flushes */
+    SLICE = 1000, /* told at once */
+    FLAGS_LIMIT = 100
+};
 
 struct store_args {
     struct seqset set;
@@ -13,6 +17,7 @@ struct store_args {
     bool silent;
     uint32_t *uids;
     size_t count, at, asked; /* uids[at .. at+asked) are under way */
+    size_t put;              /* of those, told */
     bool gone;
     uint32_t *modified; /* UIDs that failed UNCHANGEDSINCE */
     size_t modified_count;
@@ -115,14 +120,18 @@ static void put_modseq(struct imap *s, size_t index)
     putf(s, "MODSEQ (%llu))\r\n", (unsigned long long)r->modseq);
 }
 
-static void put_slice(struct imap *s, struct store_args *x)
+/* True: all that was asked for is told. */
+static bool put_slice(struct imap *s, struct store_args *x)
 {
+    const size_t end = x->asked - x->put < SLICE ? x->asked : x->put + SLICE;
+    if (x->silent && !(s->enabled & EN_CONDSTORE) && !s->view.keywords_changed)
+        return true;
     if (s->view.keywords_changed && x->change.keyword_count) {
         put_select_flags(s);
         put_permanent_flags(s);
         s->view.keywords_changed = false;
     }
-    for (size_t i = x->at; i < x->at + x->asked; i++) {
+    for (size_t i = x->at + x->put; i < x->at + end; i++) {
         size_t index = view_find(&s->view, x->uids[i]);
         if (index == SIZE_MAX || (x->modified_count && was_modified(x, x->uids[i])))
             continue;
@@ -136,6 +145,8 @@ static void put_slice(struct imap *s, struct store_args *x)
             s->view.dirty--;
         }
     }
+    x->put = end;
+    return x->put == x->asked;
 }
 
 static enum run answer(struct imap *s, struct store_args *x)
@@ -161,7 +172,8 @@ static enum run answer(struct imap *s, struct store_args *x)
 
 static enum run ask(struct imap *s, struct store_args *x)
 {
-    x->asked = x->count - x->at < SLICE ? x->count - x->at : SLICE;
+    x->asked = x->count - x->at < ASK ? x->count - x->at : ASK;
+    x->put = 0;
     if (!x->asked)
         return answer(s, x);
     imap_clear(s);
@@ -184,7 +196,8 @@ enum run run_store(struct imap *s)
         return imap_done(s, COND_NO, "LIMIT", "The mailbox has no room for more keywords.");
     if (s->cmd.code != ERR_OK)
         return imap_done_err(s, s->cmd.code);
-    put_slice(s, x);
+    if (!put_slice(s, x))
+        return RUN_AGAIN;
     x->at += x->asked;
     return ask(s, x);
 }

@@ -13,8 +13,8 @@
 enum {
     TRIES = 8,         /* of a transaction that meets a deadlock */
     BATCH_JOBS = 1000, /* taken at once */
-    SLICES_ALONE = 16, /* of one request in one batch, while nobody else waits */
-    SLICES_MS = 8,     /* and not longer: what becomes visible meanwhile is told after the flush only */
+    SLICES_ALONE = 64, /* of one request in one batch, while nobody else waits */
+    SLICES_MS = 25,    /* and not longer: what becomes visible meanwhile is told after the flush only */
     LAZY_JOBS = 256,   /* acknowledgements that make a transaction worth while */
     LAZY_MS = 500      /* the longest that one waits */
 };
