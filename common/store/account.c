@@ -49,19 +49,17 @@ static enum err_code make_specials(struct tx *t, const struct uuid *id)
     return ERR_OK;
 }
 
+/* Each record once: a circular makes thousands of accounts. Without the account's record there are no names.
+ */
 static enum err_code make_account(struct tx *t, const struct uuid *id, struct rec_account *out)
 {
-    const struct name inbox = {.n = 5, .p = "INBOX"};
     struct box box;
-    *out = (struct rec_account){.created_us = clock_wall_us()};
-    enum err_code code = account_put(t, id, out);
-    if (code == ERR_OK)
-        code = name_make(t, id, &inbox, STORE_USE_NONE, true, &box);
-    if (code == ERR_OK)
-        code = account_get(t, id, out); /* name_make counted */
+    enum err_code code = name_first(t, id, &box);
     if (code != ERR_OK)
         return code;
-    out->inbox = box.id;
+    *out = (struct rec_account){
+        .created_us = clock_wall_us(), .inbox = box.id, .list_serial = 1, .mailboxes = 1};
+    tx_touch(t, id, 0, out->list_serial);
     return account_put(t, id, out);
 }
 

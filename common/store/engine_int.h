@@ -607,6 +607,8 @@ enum err_code name_get(struct tx *t, const struct uuid *account, struct span nam
                        struct rec_name *out) CHECK_RESULT;
 enum err_code name_put(struct tx *t, const struct uuid *account, struct span name,
                        const struct rec_name *r) CHECK_RESULT;
+/* INBOX of an account that is made; the account's record is the caller's to write. */
+enum err_code name_first(struct tx *t, const struct uuid *account, struct box *out) CHECK_RESULT;
 /* The living mailbox of a name: ERR_SYNTAX, ERR_MISSING. */
 enum err_code name_box(struct tx *t, const struct uuid *account, struct span name, struct name *normal,
                        struct rec_name *rec, struct box *out) CHECK_RESULT;
@@ -663,6 +665,9 @@ enum err_code slice_refs(struct tx *t, const struct slice *s) CHECK_RESULT;
 /* Note what a name record was and is (NULL: nothing); called by name_put and name_del. */
 enum err_code history_name(struct tx *t, const struct uuid *account, struct span name,
                            const struct rec_name *old, const struct rec_name *now) CHECK_RESULT;
+/* The same for the first name of an account that is made. */
+enum err_code history_first_name(struct tx *t, const struct uuid *account, struct span name,
+                                 const struct rec_name *now) CHECK_RESULT;
 /* Forget the folder history of an account that is older than before_us, a slice of at most SLICE records; its
  * newest record stays, so that serials go on. *more: there is more to forget. */
 enum err_code history_purge(struct tx *t, const struct uuid *account, int64_t before_us,

@@ -25,10 +25,21 @@ static enum err_code next_serial(struct tx *t, const struct uuid *account, uint6
     return back_close(&b);
 }
 
+static enum err_code put_serial(struct tx *t, const struct uuid *account, uint64_t serial,
+                                const struct rec_name_change *r)
+{
+    unsigned char key[KEY_NAME_CHANGE];
+    memcpy(key, account->b, KEY_UUID);
+    put_be64(key + KEY_UUID, serial);
+    buf_reset(&t->scratch);
+    if (!rec_name_change_put(r, &t->scratch))
+        return ERR_LIMIT;
+    return tx_put(t, T_NAME_CHANGE, span_of(key, sizeof key), buf_span(&t->scratch));
+}
+
 enum err_code history_name(struct tx *t, const struct uuid *account, struct span name,
                            const struct rec_name *old, const struct rec_name *now)
 {
-    unsigned char key[KEY_NAME_CHANGE];
     struct rec_name_change r = {
         .at_us = clock_wall_us(), .had = old != NULL, .has = now != NULL, .name = name};
     uint64_t serial;
@@ -39,14 +50,14 @@ enum err_code history_name(struct tx *t, const struct uuid *account, struct span
     if (now)
         r.now = *now;
     enum err_code code = next_serial(t, account, &serial);
-    if (code != ERR_OK)
-        return code;
-    memcpy(key, account->b, KEY_UUID);
-    put_be64(key + KEY_UUID, serial);
-    buf_reset(&t->scratch);
-    if (!rec_name_change_put(&r, &t->scratch))
-        return ERR_LIMIT;
-    return tx_put(t, T_NAME_CHANGE, span_of(key, sizeof key), buf_span(&t->scratch));
+    return code == ERR_OK ? put_serial(t, account, serial, &r) : code;
+}
+
+enum err_code history_first_name(struct tx *t, const struct uuid *account, struct span name,
+                                 const struct rec_name *now)
+{
+    const struct rec_name_change r = {.at_us = clock_wall_us(), .has = true, .now = *now, .name = name};
+    return put_serial(t, account, 1, &r);
 }
 
 enum err_code history_purge(struct tx *t, const struct uuid *account, int64_t before_us, bool *more)

@@ -5,7 +5,7 @@
 #include "common/base/fault.h"
 
 static const uint64_t block[ID_KINDS] = {
-    [ID_MAILBOX] = 64, [ID_UIDVALIDITY] = 64, [ID_CONTENT] = 4096, [ID_QUEUE] = 256};
+    [ID_MAILBOX] = 1024, [ID_UIDVALIDITY] = 1024, [ID_CONTENT] = 4096, [ID_QUEUE] = 256};
 static const char ids_key[] = "ids";
 enum { IDS_SIZE = 1 + 8 * ID_KINDS };
 

@@ -217,6 +217,20 @@ enum err_code name_make(struct tx *t, const struct uuid *account, const struct n
     return code == ERR_OK ? name_list_changed(t, account, made) : code;
 }
 
+enum err_code name_first(struct tx *t, const struct uuid *account, struct box *out)
+{
+    const struct span inbox = SPAN("INBOX");
+    struct rec_name r = {.flags = NAME_SUBSCRIBED};
+    struct name_key k;
+    unsigned char v[REC_NAME];
+    enum err_code code = box_new(t, account, STORE_USE_NONE, out);
+    r.mailbox = out->id;
+    rec_name_put(&r, v);
+    if (code == ERR_OK)
+        code = tx_put_new(t, T_NAME, make_key(&k, account, inbox), span_of(v, sizeof v));
+    return code == ERR_OK ? history_first_name(t, account, inbox, &r) : code;
+}
+
 enum err_code name_revive(struct tx *t, const struct name *name, enum store_use use, bool subscribe,
                           enum quota_how how, struct box *b)
 {

@@ -172,9 +172,11 @@ class Ours:
         raise RuntimeError('the group is not filed')
 
     def store_bytes(self):
-        """(databases and segments, logs of the database); after the care thread has written what was in memory."""
+        """(databases and segments, logs of the database and the journal of its pages, which is written over by each
+        checkpoint); after the care thread has written what was in memory."""
         time.sleep(3)
         logs = disk_bytes(os.path.join(self.mail, 'db'), lambda n: not n.startswith('log.'))
+        logs += disk_bytes(self.mail, lambda n: n != 'pages')
         return disk_bytes(self.mail, lambda n: n == 'ballast') - logs, logs
 
     def kill(self):
