@@ -46,7 +46,7 @@ static const struct op {
     {WIRE_SWEEP, op_sweep, false},    {WIRE_SEGMENT, op_segment, false},
     {WIRE_HOLD, op_hold, false},      {WIRE_QUEUE_RELEASE, op_queue_release, false},
     {WIRE_MEND, op_mend, false},      {WIRE_RELOCATE, op_relocate, false},
-    {WIRE_PING, op_ping, false},
+    {WIRE_PING, op_ping, false},      {WIRE_DESCRIBE, op_describe, true},
 };
 
 static const struct op *op_of(uint16_t type)

@@ -181,22 +181,35 @@ void store_admin_hold(struct store *s, const struct uuid *account, bool on, stru
     pending_ask(p, buf_add(&p->body, &w, sizeof w));
 }
 
+void store_admin_describe(struct store *s, uint64_t content, struct span record, struct ticket *t,
+                          store_done_cb *cb)
+{
+    const struct wire_describe w = {content};
+    struct pending *p = pending_new(s, WIRE_DESCRIBE, true, t, on_done, CB(cb));
+    pending_ask(p, buf_add(&p->body, &w, sizeof w) && buf_add_span(&p->body, record));
+}
+
 static bool on_verify(struct pending *p, enum err_code code, struct span body, bool more)
 {
     struct wire_in in = {body, false};
     struct wire_verify_said w = {.count = 0};
     struct store_verify out = {.count = 0};
-    if (code == ERR_OK && (!wire_get(&in, &w, sizeof w) || more || w.count > in.s.n / 8))
+    if (code == ERR_OK && (!wire_get(&in, &w, sizeof w) || more || w.count > in.s.n / 8 ||
+                           w.bare > in.s.n / sizeof(struct store_bare)))
         return false;
     struct store_finding *v = arena_array(p->s->arena, (size_t)w.count + 1, sizeof *v);
+    struct store_bare *bare = arena_array(p->s->arena, (size_t)w.bare + 1, sizeof *bare);
     for (uint32_t i = 0; v && i < w.count; i++) {
         v[i].repaired = wire_u32(&in) != 0;
         v[i].text = wire_text(&in);
     }
-    if (!v || (code == ERR_OK && !wire_whole(&in)))
+    if (bare && w.bare)
+        wire_get(&in, bare, w.bare * sizeof *bare);
+    if (!v || !bare || (code == ERR_OK && !wire_whole(&in)))
         return false;
     w.name[sizeof w.name - 1] = '\0';
-    out = (struct store_verify){v, w.count, w.done, w.found, w.fixed, w.bytes, w.phase, w.phases, w.name};
+    out = (struct store_verify){v,       w.count,  w.done, w.found, w.fixed, w.bytes,
+                                w.phase, w.phases, w.name, bare,    w.bare};
     TELL(p, store_verify_cb, code, &out);
     return true;
 }

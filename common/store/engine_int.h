@@ -394,6 +394,7 @@ struct account_sums {
     uint32_t mailboxes, dangling;
     uint64_t bytes, messages;
 };
+enum err_code op_describe(struct tx *t, struct job *j) CHECK_RESULT;
 enum err_code op_mend(struct tx *t, struct job *j) CHECK_RESULT;
 void watch_touch(struct engine *e, uint64_t content);
 enum err_code box_sum(struct tx *t, const struct box *b, struct box *out) CHECK_RESULT;

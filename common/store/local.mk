@@ -63,6 +63,9 @@ ENGINE_TEST_LDADD = common/libengine.a common/libmime.a common/libbase.a $(ENGIN
 check_PROGRAMS += tests/data/make_store
 tests_data_make_store_SOURCES = tests/data/make_store.c tests/lib/engine_drive.h tests/lib/engine_drive.c
 tests_data_make_store_LDADD = $(ENGINE_TEST_LDADD)
+check_PROGRAMS += tests/lib/lose_records
+tests_lib_lose_records_SOURCES = tests/lib/lose_records.c tests/lib/engine_drive.h tests/lib/engine_drive.c
+tests_lib_lose_records_LDADD = $(ENGINE_TEST_LDADD)
 
 check_PROGRAMS += tests/bench/bench_store
 tests_bench_bench_store_SOURCES = tests/bench/bench_store.c tests/lib/store_env.h tests/lib/store_env.c

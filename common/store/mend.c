@@ -6,6 +6,8 @@
 #include "common/store/engine_int.h"
 #include <stdlib.h>
 
+enum { META_LIMIT = 8 << 20 }; /* as of content_finish */
+
 /* -- the watch -- */
 
 static int by_id(const void *a, const void *b)
@@ -283,6 +285,36 @@ static enum err_code mend_content(struct tx *t, struct wire_in *in, bool fix, st
     return rec_content_put(&r, &t->scratch)
                ? tx_put(t, T_CONTENT, span_of(key, sizeof key), buf_span(&t->scratch))
                : ERR_LIMIT;
+}
+
+/* What the parser says of a content, put in the place of what was lost: once, what is there stays. */
+enum err_code op_describe(struct tx *t, struct job *j)
+{
+    struct wire_in in = {buf_span(&j->body), false};
+    struct wire_describe w;
+    struct rec_content r;
+    struct buf old;
+    unsigned char key[KEY_ID];
+    if (!wire_get(&in, &w, sizeof w) || !in.s.n)
+        return ERR_SYNTAX;
+    if (in.s.n > META_LIMIT)
+        return ERR_LIMIT;
+    put_be64(key, w.content);
+    buf_init(&old, (size_t)64 << 20);
+    enum err_code code = tx_get_buf(t, T_CONTENT, span_of(key, sizeof key), &old);
+    if (code == ERR_OK && !rec_content_get(buf_span(&old), &r))
+        code = ERR_BUG;
+    if (code == ERR_OK && r.meta.n)
+        code = ERR_STATE;
+    if (code == ERR_OK) {
+        r.meta = in.s;
+        buf_reset(&t->scratch);
+        code = rec_content_put(&r, &t->scratch)
+                   ? tx_put(t, T_CONTENT, span_of(key, sizeof key), buf_span(&t->scratch))
+                   : ERR_LIMIT;
+    }
+    buf_free(&old);
+    return code;
 }
 
 enum err_code op_mend(struct tx *t, struct job *j)

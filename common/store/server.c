@@ -280,6 +280,7 @@ static const struct row {
     {WIRE_LIMITS, ROLE_DIRECTORY, sizeof(struct wire_limits), false, false, serve_write},
     {WIRE_CARE, ROLE_ADMIN, sizeof(struct wire_care), false, false, serve_read},
     {WIRE_VERIFY, ROLE_ADMIN, sizeof(struct wire_verify), false, false, serve_read},
+    {WIRE_DESCRIBE, ROLE_ADMIN, sizeof(struct wire_describe) + 1, false, false, serve_write},
     {WIRE_HOLD, ROLE_ADMIN, sizeof(struct wire_hold), false, false, serve_write},
     {WIRE_BACKUP, ROLE_ADMIN, sizeof(struct wire_backup), false, true, serve_backup},
     {WIRE_QUEUE_HELD, ROLE_ADMIN, 0, false, false, serve_read},

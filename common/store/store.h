@@ -402,6 +402,11 @@ struct store_care {
 typedef void store_care_cb(void *session, enum err_code code, const struct store_care *answer);
 /* Start a round of care now (purge of what is old, compaction), or with both false only ask. */
 void store_admin_care(struct store *s, bool purge, bool compact, struct ticket *t, store_care_cb *cb);
+struct store_bare {
+    struct uuid account;
+    uint64_t mailbox, content;
+    uint32_t uid, pad;
+};
 struct store_verify {
     struct store_finding {
         struct span text;
@@ -412,12 +417,20 @@ struct store_verify {
     uint64_t bytes;                    /* read in this step */
     unsigned phase, phases;            /* phase = phases: it is over */
     const char *name;                  /* of the phase */
+    /* A message of each content that has no meta record (it was made anew from its segment); only of
+     * mailboxes that live. They are no findings: store_admin_describe sets them right. */
+    const struct store_bare *bare;
+    size_t bare_count;
 };
 typedef void store_verify_cb(void *session, enum err_code code, const struct store_verify *step);
 /* A step of a verification: the first one (start), or the next of the one that is under way. There is one at
  * a time; ERR_STATE: another was started, or stored was. */
 void store_admin_verify(struct store *s, bool start, bool deep, bool repair, struct ticket *t,
                         store_verify_cb *cb);
+/* Give a content the meta record that it lacks. ERR_STATE: it has one; ERR_MISSING: there is no such content.
+ */
+void store_admin_describe(struct store *s, uint64_t content, struct span record, struct ticket *t,
+                          store_done_cb *cb);
 /* Set or take away an account's legal hold. */
 void store_admin_hold(struct store *s, const struct uuid *account, bool on, struct ticket *t,
                       store_done_cb *cb);

@@ -31,6 +31,9 @@ void verify_free(struct verify **vp)
     ids_free(&v->lost);
     ids_free(&v->living);
     ids_free(&v->named);
+    ids_free(&v->bare);
+    free(v->bare_met);
+    buf_free(&v->bare_said);
     free(v);
     *vp = NULL;
 }
@@ -505,6 +508,8 @@ static enum err_code look_records(struct verify *v, struct tx *t, struct ids *me
             verify_tell(v, false, "content %llu: its record is broken", (unsigned long long)id);
             continue;
         }
+        if (!r.meta.n && v->bare.n < BARE) /* the others in another run */
+            ids_add(&v->bare, id);
         check_place(v, id, &r);
         packed += v->deep ? r.packed : 0;
         if (v->deep && (!buf_add(deep, &id, sizeof id) || !wire_put_text(deep, value)))
@@ -729,6 +734,7 @@ static enum err_code start(struct engine *e, const struct wire_verify *w, struct
     struct verify *v = e->verify = xcalloc(1, sizeof *v);
     v->e = e;
     v->out = out;
+    buf_init(&v->bare_said, (size_t)2 * BARE * sizeof(struct store_bare));
     v->deep = w->deep != 0;
     v->repair = w->repair != 0;
     pthread_mutex_lock(&e->id_lock);
@@ -782,6 +788,10 @@ enum err_code read_verify(struct tx *t, struct query *q)
         said.found = v->found;
         said.fixed = v->fixed;
         said.count = v->told;
+        said.bare = (uint32_t)(v->bare_said.n / sizeof(struct store_bare));
+        if (!buf_add_span(out, buf_span(&v->bare_said)))
+            code = ERR_LIMIT;
+        buf_reset(&v->bare_said);
         snprintf(said.name, sizeof said.name, "%s", v->phase < PHASES ? phases[v->phase].name : "");
         v->out = NULL;
     }

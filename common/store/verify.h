@@ -4,7 +4,7 @@
 
 #include "common/store/engine_int.h"
 
-enum { COUNT_PAGE = 16384 };
+enum { COUNT_PAGE = 16384, BARE = 4096 /* that were there, and at most so many lost ones */ };
 
 struct verify_segment {
     uint32_t number;
@@ -37,6 +37,10 @@ struct verify {
     bool watching;
     unsigned rounds;
     struct ids lost, damaged; /* contents without a record; with bytes that are not what they were */
+
+    struct ids bare;      /* contents without a meta record; sorted when they are looked for */
+    bool *bare_met;       /* a message of it was told */
+    struct buf bare_said; /* struct store_bare of this step */
 
     struct buf *out; /* of the step's answer */
     uint32_t told;

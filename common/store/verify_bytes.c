@@ -82,8 +82,10 @@ static enum err_code find_lost(struct verify *v, int fd, const struct verify_seg
         if (code == ERR_OK && said.wrong)
             verify_tell(v, said.fixed, "content %llu: its bytes lie in segment %u", (unsigned long long)c.id,
                         s->number);
-        if (code == ERR_OK && said.fixed)
+        if (code == ERR_OK && said.fixed) {
             ids_add(&v->named, c.id);
+            ids_add(&v->bare, c.id);
+        }
     }
     buf_free(&table);
     buf_free(&more);
@@ -243,6 +245,24 @@ enum err_code verify_files(struct verify *v, bool *end)
 
 /* -- who is hit -- */
 
+/* The first message of a bare content that is met. */
+static bool tell_bare(struct verify *v, const struct box *b, uint32_t uid, uint64_t content)
+{
+    size_t lo = 0, hi = v->bare.n;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (v->bare.v[mid] < content)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    if (b->r.deleted_us || lo == v->bare.n || v->bare.v[lo] != content || v->bare_met[lo])
+        return true;
+    const struct store_bare said = {b->r.account, b->id, content, uid, 0};
+    v->bare_met[lo] = true;
+    return buf_add(&v->bare_said, &said, sizeof said);
+}
+
 static enum err_code hits_in(struct verify *v, struct tx *t, const struct box *b)
 {
     unsigned char from[KEY_MESSAGE];
@@ -253,13 +273,18 @@ static enum err_code hits_in(struct verify *v, struct tx *t, const struct box *b
     uuid_format(&b->r.account, account);
     key_message(from, b->id, 0);
     scan_open(&s, t, T_MESSAGE, span_of(from, sizeof from), KEY_ID, 256 << 10);
-    while (scan_next(&s, &key, &value))
-        if (rec_row_get(value, &r) && verify_has(&v->damaged, r.content)) {
+    while (s.code == ERR_OK && scan_next(&s, &key, &value)) {
+        if (!rec_row_get(value, &r))
+            continue;
+        if (!tell_bare(v, b, get_be32(key.p + KEY_ID), r.content))
+            s.code = ERR_LIMIT;
+        if (verify_has(&v->damaged, r.content)) {
             v->found--; /* it is the same finding, told once more for each who is hit */
             verify_tell(v, false, "content %llu: hits account %s mailbox %llu uid %u%s",
                         (unsigned long long)r.content, account, (unsigned long long)b->id,
                         get_be32(key.p + KEY_ID), b->r.deleted_us ? " (deleted)" : "");
         }
+    }
     return scan_close(&s);
 }
 
@@ -268,8 +293,11 @@ enum err_code verify_losses(struct verify *v, bool *end)
     enum { STEP_MS = 20 };
     const uint64_t begin = clock_mono_ms();
     enum err_code code = ERR_OK;
-    *end = v->damaged.n == 0;
+    *end = v->damaged.n == 0 && v->bare.n == 0;
     verify_sort(&v->damaged);
+    verify_sort(&v->bare);
+    if (!v->bare_met)
+        v->bare_met = xcalloc(v->bare.n + 1, sizeof *v->bare_met);
     while (!*end && code == ERR_OK && clock_mono_ms() - begin < STEP_MS) {
         struct tx t;
         struct box b;

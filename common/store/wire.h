@@ -73,6 +73,7 @@ enum wire_type {
     WIRE_QUEUE_HELD,    /* how much of the queue is held */
     WIRE_QUEUE_RELEASE, /* let it go */
     WIRE_VERIFY,        /* wire_verify */
+    WIRE_DESCRIBE,      /* wire_describe, meta record */
 
     WIRE_EVENT = 112, /* wire_event */
     WIRE_QUEUE_EVENT,
@@ -334,11 +335,14 @@ struct wire_care_said { /* the newest round that was asked for, the newest that 
 struct wire_verify { /* a step of the verification that is under way, or a new one */
     uint32_t start, deep, repair, pad;
 };
-struct wire_verify_said {        /* for each finding of the step: u32 repaired, text */
+struct wire_verify_said { /* for each finding of the step: u32 repaired, text; then struct store_bare */
     uint64_t done, found, fixed; /* so far: records, findings, those of them that were repaired */
     uint64_t bytes;              /* read in this step */
-    uint32_t phase, phases, count, pad;
+    uint32_t phase, phases, count, bare;
     char name[16]; /* of the phase */
+};
+struct wire_describe {
+    uint64_t content;
 };
 struct wire_hold {
     struct uuid account;

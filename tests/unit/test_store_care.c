@@ -399,6 +399,8 @@ static void test_logs_are_held(void **state)
 /* -- verify -- */
 
 static char told[8192]; /* findings of the last verification, a line each */
+static struct store_bare bare[16];
+static size_t bare_count;
 
 /* Answers the findings that are left. */
 static uint64_t verify(struct engine *e, bool deep, bool repair)
@@ -406,6 +408,7 @@ static uint64_t verify(struct engine *e, bool deep, bool repair)
     struct wire_verify_said said = {.phases = 1};
     size_t n = 0;
     told[0] = '\0';
+    bare_count = 0;
     for (bool start = true; said.phase < said.phases; start = false) {
         const struct wire_verify w = {start, deep, repair, 0};
         struct query q = {.type = WIRE_VERIFY, .body = span_of(&w, sizeof w)};
@@ -419,6 +422,9 @@ static uint64_t verify(struct engine *e, bool deep, bool repair)
                                   SPAN_ARG(text));
             assert_in_range(n, 1, sizeof told - 1);
         }
+        assert_in_range(bare_count + said.bare, 0, 16);
+        wire_get(&in, bare + bare_count, said.bare * sizeof *bare);
+        bare_count += said.bare;
         assert_true(wire_whole(&in));
         parts_free(&q.answer);
     }
@@ -528,6 +534,68 @@ static void test_verify_finds_and_repairs(void **state)
     assert_int_equal(drive_read(e, 1, inbox, 1, text), ERR_OK);
     assert_string_equal(text, "a message");
     assert_clean(e);
+    engine_close(&e);
+}
+
+static enum err_code describe(struct engine *e, uint64_t content, const char *record)
+{
+    struct job *j = job_new(WIRE_DESCRIBE);
+    const struct wire_describe w = {content};
+    assert_true(buf_add(&j->body, &w, sizeof w) && buf_add_str(&j->body, record));
+    return drive_call(e, j)->code;
+}
+
+static void read_record(struct engine *e, uint64_t content, char out[20])
+{
+    struct tx t;
+    struct buf b;
+    struct rec_content r;
+    unsigned char key[KEY_ID];
+    put_be64(key, content);
+    buf_init(&b, (size_t)64 << 20);
+    assert_int_equal(tx_begin(e, true, &t), ERR_OK);
+    assert_int_equal(tx_get_buf(&t, T_CONTENT, span_of(key, sizeof key), &b), ERR_OK);
+    assert_true(rec_content_get(buf_span(&b), &r));
+    snprintf(out, 20, "%.*s", SPAN_ARG(r.meta));
+    tx_free(&t);
+    buf_free(&b);
+}
+
+/* A content that was made anew is told, with a message of it, until it has been described: once. */
+static void test_describe(void **state)
+{
+    (void)state;
+    char text[1001], record[20];
+    unsigned char key[KEY_ID];
+    const struct uuid account = drive_account(1);
+    struct engine *e = open_filled();
+    uint64_t inbox = drive_status(e, 1, "INBOX").id, content = drive_content(e, inbox, 1);
+    uint64_t deleted =
+        drive_content(e, inbox, 5) + 2; /* of the mailbox that is gone, behind the appended one */
+    engine_close(&e);
+    e = drive_open(&options);
+    assert_int_equal(describe(e, content, "other"), ERR_STATE);
+    for (uint64_t id = content; id <= deleted; id += deleted - content) {
+        put_be64(key, id);
+        tamper(e, T_CONTENT, span_of(key, sizeof key), NULL, 0);
+    }
+    assert_int_equal(describe(e, content, "new"), ERR_MISSING);
+    assert_int_equal(verify(e, false, true), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(bare_count, 1); /* not the deleted one; and one of the two messages */
+        assert_memory_equal(&bare[0].account, &account, sizeof account);
+        assert_int_equal(bare[0].content, content);
+        assert_int_equal(drive_content(e, bare[0].mailbox, bare[0].uid), content);
+        assert_clean(e);
+    }
+    assert_int_equal(describe(e, content, "new"), ERR_OK);
+    assert_int_equal(describe(e, content, "newer"), ERR_STATE);
+    read_record(e, content, record);
+    assert_string_equal(record, "new");
+    assert_int_equal(drive_read(e, 1, inbox, 1, text), ERR_OK);
+    assert_string_equal(text, "a message");
+    assert_clean(e);
+    assert_int_equal(bare_count, 0);
     engine_close(&e);
 }
 
@@ -754,6 +822,7 @@ int main(void)
         CARE_TEST(test_dead_segments_go),
         CARE_TEST(test_logs_are_held),
         CARE_TEST(test_verify_finds_and_repairs),
+        CARE_TEST(test_describe),
         CARE_TEST(test_verify_names_who_is_hit),
         CARE_TEST(test_verify_of_an_upgraded_store),
         CARE_TEST(test_verify_after_ids_jumped),
