@@ -1,7 +1,8 @@
 /* mailadm store verify: asks stored for one step after the other and sets the pace, so that the store's own
- * work goes on: it rests as long as each step took, and longer where a rate says so. */
-#include "mailadm/ask.h"
+ * work goes on: it rests as long as each step took, and longer where a rate says so. Contents whose record
+ * stored made anew from a segment lack what the parser says; with --repair they get it at the end. */
 #include "common/base/clock.h"
+#include "mailadm/describe.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,8 @@ struct verifying {
     struct store_verify step; /* its findings and name are gone */
     bool over, first;
     char name[16];
+    struct store_bare *bare;
+    size_t bare_count, described;
 };
 
 struct verify_args {
@@ -53,6 +56,30 @@ static int read_arguments(int argc, char **argv, struct verify_args *out)
     return EX_OK;
 }
 
+static void tell(struct verifying *v, struct span text, bool repaired)
+{
+    if (v->adm->json) {
+        fputs(v->first ? "" : ", ", stdout);
+        fputs("{\"finding\": ", stdout);
+        adm_json_span(text);
+        printf(", \"repaired\": %s}", repaired ? "true" : "false");
+    } else {
+        fputs(repaired ? "repaired  " : "found     ", stdout);
+        adm_text(text);
+        putchar('\n');
+    }
+    v->first = false;
+}
+
+static void keep_bare(struct verifying *v, const struct store_verify *step)
+{
+    if (!step->bare_count)
+        return;
+    v->bare = xrealloc(v->bare, (v->bare_count + step->bare_count) * sizeof *v->bare);
+    memcpy(v->bare + v->bare_count, step->bare, step->bare_count * sizeof *v->bare);
+    v->bare_count += step->bare_count;
+}
+
 static void on_step(void *session, enum err_code code, const struct store_verify *step)
 {
     struct ask *k = session;
@@ -62,20 +89,10 @@ static void on_step(void *session, enum err_code code, const struct store_verify
         v->over = step->phase == step->phases;
         snprintf(v->name, sizeof v->name, "%s", step->name);
     }
-    for (size_t i = 0; code == ERR_OK && i < step->count; i++) {
-        const struct store_finding *f = &step->findings[i];
-        if (v->adm->json) {
-            fputs(v->first ? "" : ", ", stdout);
-            fputs("{\"finding\": ", stdout);
-            adm_json_span(f->text);
-            printf(", \"repaired\": %s}", f->repaired ? "true" : "false");
-        } else {
-            fputs(f->repaired ? "repaired  " : "found     ", stdout);
-            adm_text(f->text);
-            putchar('\n');
-        }
-        v->first = false;
-    }
+    for (size_t i = 0; code == ERR_OK && i < step->count; i++)
+        tell(v, step->findings[i].text, step->findings[i].repaired);
+    if (code == ERR_OK)
+        keep_bare(v, step);
     ask_end(k, code);
 }
 
@@ -95,6 +112,59 @@ static void rest(uint64_t took_ms, uint64_t bytes, uint64_t rate)
         usleep((useconds_t)((ms > 1000 ? 1000 : ms) * 1000));
 }
 
+/* -- contents without a meta record -- */
+
+static int by_account(const void *a, const void *b)
+{
+    const struct store_bare *x = a, *y = b;
+    int order = uuid_cmp(&x->account, &y->account);
+    return order ? order : x->content < y->content ? -1 : x->content > y->content;
+}
+
+static void tell_bare(struct verifying *v, const struct store_bare *b, enum err_code code)
+{
+    static const char *const why[] = {
+        [ERR_DENIED] = ": no session in its account (the directory must know it)",
+        [ERR_RETRY] = ": stored or directoryd did not answer",
+        [ERR_BUG] = ": its bytes cannot be read (--deep says more)",
+    };
+    char account[UUID_TEXT], text[400];
+    const size_t i = (size_t)code;
+    uuid_format(&b->account, account);
+    int n = snprintf(text, sizeof text,
+                     "content %" PRIu64 ": its record lacks what the parser says (account %s mailbox %" PRIu64
+                     " uid %u)%s",
+                     b->content, account, b->mailbox, b->uid,
+                     code != ERR_STATE && i < sizeof why / sizeof *why && why[i] ? why[i] : "");
+    tell(v, span_of(text, (size_t)n), code == ERR_OK);
+}
+
+/* After the last step. What is gone meanwhile is no finding. */
+static void describe_all(struct ask *k, struct verifying *v, const struct verify_args *args)
+{
+    struct describe *d = args->repair ? describe_new(k) : NULL;
+    enum err_code code = ERR_OK;
+    size_t left = 0;
+    if (v->bare_count)
+        qsort(v->bare, v->bare_count, sizeof *v->bare, by_account);
+    for (size_t i = 0; i < v->bare_count; i++) {
+        uint64_t begin = clock_mono_ms();
+        if (!d)
+            code = ERR_STATE;
+        else if (code != ERR_RETRY) /* who does not answer is not asked for each of them */
+            code = describe_one(d, &v->bare[i]);
+        if (code == ERR_MISSING)
+            continue;
+        tell_bare(v, &v->bare[i], code);
+        left++;
+        v->described += code == ERR_OK;
+        if (code == ERR_OK)
+            rest(clock_mono_ms() - begin, 0, args->rate);
+    }
+    v->bare_count = left;
+    describe_free(&d);
+}
+
 static int run(struct ask *k, struct verifying *v, const struct verify_args *args)
 {
     uint64_t bytes = 0;
@@ -110,6 +180,10 @@ static int run(struct ask *k, struct verifying *v, const struct verify_args *arg
     }
     if (isatty(STDERR_FILENO) && !v->adm->json)
         fputc('\n', stderr);
+    if (status == EX_OK)
+        describe_all(k, v, args);
+    v->step.found += v->bare_count;
+    v->step.repaired += v->described;
     if (v->adm->json)
         printf("], \"records\": %" PRIu64 ", \"bytes\": %" PRIu64 ", \"found\": %" PRIu64
                ", \"repaired\": %" PRIu64 ", \"complete\": %s}\n",
@@ -129,7 +203,7 @@ int adm_store_verify(const struct adm *a, int argc, char **argv)
     int status = read_arguments(argc, argv, &args);
     if (status != EX_OK)
         return status;
-    status = ask_open(&k, a, true, false);
+    status = ask_open(&k, a, true, args.repair);
     k.arg = &v;
     if (status == EX_OK) {
         fputs(a->json ? "{\"findings\": [" : "", stdout);
@@ -138,5 +212,6 @@ int adm_store_verify(const struct adm *a, int argc, char **argv)
     if (status == EX_OK && v.step.found > v.step.repaired)
         status = STATUS_FINDINGS;
     ask_close(&k);
+    free(v.bare);
     return status;
 }

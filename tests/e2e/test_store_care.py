@@ -149,3 +149,54 @@ def test_verify(suite):
     assert sum('hits account' in t for t in text) == 2  # an and binh
     r = suite.adm('store', 'verify', '--rate', 'much', check=False)
     assert r.returncode == 64
+
+
+@pytest.fixture
+def fresh():
+    p = prov.Province()
+    yield p
+    p.close()
+
+
+PARTS = ('From: a@client.example\nTo: "Nguyễn Văn Cường" <cuong@gialai.example>\nSubject: nhieu phan\nMIME-Version: 1.0\n'
+         'Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain; charset=utf-8\n\nphần một\n--b\n'
+         'Content-Type: application/pdf; name=a.pdf\nContent-Disposition: attachment; filename=a.pdf\n'
+         'Content-Transfer-Encoding: base64\n\nQUJD\n--b--\n').replace('\n', '\r\n').encode()
+
+
+def listing(p, user):
+    c = p.imap(user, select='INBOX')
+    status, got = c.fetch('1:*', '(UID RFC822.SIZE ENVELOPE BODYSTRUCTURE PREVIEW)')
+    assert status == 'OK', got
+    parts = c.fetch('1:*', '(BODY.PEEK[1.MIME] BODY.PEEK[HEADER.FIELDS (SUBJECT)] BODY.PEEK[TEXT]<0.100>)')
+    hits = c.search(None, 'SUBJECT', 'phan'), c.search(None, 'BODY', 'dong')
+    c.logout()
+    return sorted(map(repr, got)), parts, hits
+
+
+def test_repair_describes(fresh):
+    """Records of contents are lost; IMAP tells the same of the messages afterwards, and from a record again."""
+    fresh.send('a@client.example', ['cuong', 'dung'], PARTS)
+    fresh.send('a@client.example', 'cuong', prov.message('a@client.example', 'cuong@gialai.example', 'to', text='dong dai\n' * 200000))
+    before = {u: listing(fresh, u) for u in ('cuong', 'dung')}
+    assert 'APPLICATION' in str(before['dung']) and before['cuong'][2][0][1] == [b'1'] and before['cuong'][2][1][1] == [b'2']
+    lose_records(fresh, 2)
+    status, got = verify(fresh, '--repair')
+    text = [f['finding'] for f in got['findings']]
+    assert status == 0, got
+    assert sum('its bytes lie in segment' in t for t in text) == sum('what the parser says' in t for t in text) == 2
+    assert {u: listing(fresh, u) for u in ('cuong', 'dung')} == before
+    assert verify(fresh, '--deep')[1]['findings'] == []
+    assert 'imap.meta.broken' not in fresh.log('imapd')
+
+
+def lose_records(p, n):
+    p.stop()
+    mail = os.path.join(p.state, 'mail')
+    r = subprocess.run([os.path.join(prov.BUILD, 'tests', 'lib', 'lose_records'), mail], capture_output=True, text=True, timeout=60)
+    assert (r.returncode, r.stdout) == (0, '%d\n' % n), r
+    if p.own_users:
+        for at, dirs, files in os.walk(mail):
+            for name in dirs + files:
+                shutil.chown(os.path.join(at, name), 'provmail', 'provmail')
+    p.start()
