@@ -467,6 +467,6 @@ def test_a_greeting_waits_for_a_helper_that_comes_back(province, word):
         for _ in range(4):  # one for each worker and more
             with province.smtp() as c:  # smtplib raises on 421
                 assert c.noop()[0] == 250
-        assert province.pid(daemon) not in (0, old)
+        prov.until(lambda: province.pid(daemon) not in (0, old), 10)  # dying takes its time, too
     province.send('khach@ngoai.example', 'an', message('khach@ngoai.example', address('an'), word))
     assert len(province.find('an', word)) == 1
