@@ -239,13 +239,12 @@ static enum step ask_members(struct smtp_core *p, struct buf *out)
     for (size_t i = 0; i < p->tx.rcpt_count; i++) {
         const struct rcpt *r = &p->tx.rcpts[i];
         groups += r->target.kind == STORE_TO_GROUP;
-        p->tx.large_group |=
-            r->target.kind == STORE_TO_GROUP && r->member_count > p->conf->group_inline_limit;
+        p->tx.by_worker |= r->target.kind == STORE_TO_GROUP && r->member_count > p->conf->group_inline_limit;
     }
     p->tx.group_ids = xcalloc(groups ? groups : 1, sizeof *p->tx.group_ids);
     for (size_t i = 0; i < p->tx.rcpt_count; i++) {
         const struct store_target *t = &p->tx.rcpts[i].target;
-        if (t->kind == STORE_TO_GROUP && !p->tx.large_group)
+        if (t->kind == STORE_TO_GROUP && !p->tx.by_worker)
             p->tx.group_ids[p->tx.group_count++] = t->id;
         else
             target_add(p, t);
@@ -317,6 +316,9 @@ static enum step deliver(struct smtp_core *p, struct buf *out)
     buf_free(&fields);
     if (code != ERR_OK)
         return refuse_err(p, out, code == ERR_LIMIT ? ERR_RETRY : code);
+    /* More than a slice at once would keep all other writers waiting. LMTP wants the outcome of each. */
+    if (p->setup.kind != SMTP_LMTP && p->tx.target_count > STORE_SLICE)
+        p->tx.by_worker = true;
     struct store_delivery d = {.trace = p->tx.trace,
                                .sender = p->tx.sender,
                                .peer = span_str(p->setup.peer),
@@ -325,7 +327,7 @@ static enum step deliver(struct smtp_core *p, struct buf *out)
                                .content = content,
                                .to = p->tx.targets,
                                .to_count = p->tx.target_count,
-                               .queue = p->tx.large_group,
+                               .queue = p->tx.by_worker,
                                .queue_full = p->setup.kind != SMTP_LMTP,
                                .find_repeat = p->setup.kind != SMTP_LMTP};
     struct ticket *t = wait_for(p, stored);
@@ -410,7 +412,7 @@ static enum step stored(struct smtp_core *p, struct buf *out)
         count_accepted(p);
     else
         p->sum.refused++;
-    log_message(p, p->tx.repeated ? "repeated" : p->tx.large_group ? "queued" : err_name(worst), SPAN(""));
+    log_message(p, p->tx.repeated ? "repeated" : p->tx.by_worker ? "queued" : err_name(worst), SPAN(""));
     for (size_t i = 0; lmtp && i < p->tx.rcpt_count && s == STEP_AGAIN; i++)
         s = reply_outcome(p, out, rcpt_outcome(p, &p->tx.rcpts[i]), p->tx.rcpts[i].target.address);
     if (!lmtp)

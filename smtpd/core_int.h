@@ -53,7 +53,7 @@ struct tx {
     const struct address *from; /* next author to check */
     struct uuid *group_ids;
     size_t group_count;
-    bool large_group; /* one of them is left to a delivery worker, and with it the whole message */
+    bool by_worker; /* the whole message is left to a delivery worker: a large group, or many recipients */
     struct store_target *targets; /* distinct, ascending by kind and id once complete */
     size_t target_count, target_room;
     size_t direct_count; /* while it grows: the first ones are sorted, members of groups stand behind them */

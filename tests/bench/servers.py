@@ -158,7 +158,8 @@ class Ours:
         return True
 
     def last_filed(self, got, grouped):
-        """When the last mailbox had it (CLOCK_MONOTONIC): a group is filed after the 250, by a delivery worker."""
+        """When the last mailbox had it (CLOCK_MONOTONIC): a group, and more than 300 recipients, are filed after the 250, by a
+        delivery worker."""
         if not grouped:
             return got['answered_at']
         wall = time.time() - time.monotonic()
