@@ -1,6 +1,7 @@
 """OpenLDAP for tests: with the sample people, or with ../shared's synthetic province of 9,000."""
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -14,15 +15,15 @@ ROOT_PASSWORD = 'root-secret'
 
 
 def two_ports():
-    """A free port whose successor is free too."""
+    """A free port whose successor is free too; below those that the kernel gives to clients, so that it is still free when
+    the server that had it is started again."""
     while True:
-        with socket.create_server(('127.0.0.1', 0)) as a:
-            port = a.getsockname()[1]
-            try:
-                with socket.create_server(('127.0.0.1', port + 1)):
-                    return port
-            except OSError:
-                continue
+        port = random.randrange(30000, 32700, 2)
+        try:
+            with socket.create_server(('127.0.0.1', port)), socket.create_server(('127.0.0.1', port + 1)):
+                return port
+        except OSError:
+            continue
 
 
 class Slapd:
