@@ -20,6 +20,7 @@ static pthread_cond_t arrived = PTHREAD_COND_INITIALIZER;
 static struct job *finished; /* the one that was waited for */
 static struct news *kept;
 static unsigned leave_after, batches;
+static void (*watching)(const struct news *n);
 
 static void __attribute__((noreturn)) failed(const char *what, enum err_code code)
 {
@@ -39,6 +40,8 @@ static void on_done(void *arg, struct news *n)
     pthread_mutex_lock(&lock);
     if (leave_after && ++batches == leave_after)
         _exit(9);
+    if (watching)
+        watching(n);
     struct job *mine = n->jobs;
     while (mine && mine->owner != &finished)
         mine = mine->next;
@@ -51,6 +54,21 @@ static void on_done(void *arg, struct news *n)
         news_free(&n);
     }
     pthread_mutex_unlock(&lock);
+}
+
+bool drive_folder(const char *name, char dir[DRIVE_DIR])
+{
+    const char *tmp = getenv("TMPDIR");
+    int n = snprintf(dir, DRIVE_DIR, "%s/%s-XXXXXX", tmp ? tmp : "/tmp", name);
+    return n > 0 && n < DRIVE_DIR && mkdtemp(dir) != NULL;
+}
+
+int drive_folder_remove(const char *dir)
+{
+    char command[DRIVE_DIR + 20];
+    news_free(&kept);
+    snprintf(command, sizeof command, "rm -rf '%s'", dir);
+    return system(command);
 }
 
 struct engine_options drive_options(const char *dir)
@@ -82,6 +100,13 @@ void drive_leave_after(unsigned n)
     pthread_mutex_unlock(&lock);
 }
 
+void drive_watch(void (*see)(const struct news *n))
+{
+    pthread_mutex_lock(&lock);
+    watching = see;
+    pthread_mutex_unlock(&lock);
+}
+
 struct job *drive_call(struct engine *e, struct job *j)
 {
     pthread_mutex_lock(&lock);
@@ -109,28 +134,38 @@ struct uuid drive_account(unsigned char n)
     return u;
 }
 
-static bool add_content(struct buf *body, const char *text)
+void drive_put_content(struct buf *body, struct span text)
 {
-    const uint32_t n = (uint32_t)strlen(text);
+    const uint32_t n = (uint32_t)text.n;
     const struct wire_content c = {.size = n, .packed = n, .frames = 1, .meta_n = 4, .inline_n = n};
     const struct frame_size f = {n, n};
-    return buf_add(body, &c, sizeof c) && buf_add(body, &f, sizeof f) && buf_add_str(body, "meta") &&
-           buf_add_str(body, text);
+    must(buf_add(body, &c, sizeof c) && buf_add(body, &f, sizeof f) && buf_add_str(body, "meta") &&
+             buf_add_span(body, text),
+         "content");
+}
+
+struct job *drive_delivery_to(const struct wire_target *targets, uint32_t count, uint32_t flags,
+                              const char *sender, struct span text)
+{
+    struct job *j = job_new(WIRE_DELIVER);
+    const struct trace_id trace = trace_new();
+    struct wire_deliver d = {.received_us = clock_wall_us(), .target_count = count, .flags = flags};
+    memcpy(d.trace, trace.text, TRACE_TEXT);
+    j->id = request_new();
+    must(buf_add(&j->body, &d, sizeof d) && wire_put_text(&j->body, span_str(sender)) &&
+             wire_put_text(&j->body, SPAN("p")) && wire_put_text(&j->body, SPAN("")),
+         "delivery");
+    for (uint32_t i = 0; i < count; i++)
+        must(buf_add(&j->body, &targets[i], sizeof *targets) && buf_add(&j->body, "a", targets[i].address_n),
+             "target");
+    drive_put_content(&j->body, text);
+    return j;
 }
 
 struct job *drive_delivery(unsigned char to, const char *text, bool group)
 {
-    struct job *j = job_new(WIRE_DELIVER);
-    const struct trace_id trace = trace_new();
-    struct wire_deliver d = {.received_us = clock_wall_us(), .target_count = 1};
     const struct wire_target t = {.id = drive_account(to), .kind = group ? STORE_TO_GROUP : STORE_TO_ACCOUNT};
-    memcpy(d.trace, trace.text, TRACE_TEXT);
-    j->id = request_new();
-    must(buf_add(&j->body, &d, sizeof d) && wire_put_text(&j->body, SPAN("s")) &&
-             wire_put_text(&j->body, SPAN("p")) && wire_put_text(&j->body, SPAN("")) &&
-             buf_add(&j->body, &t, sizeof t) && add_content(&j->body, text),
-         "delivery");
-    return j;
+    return drive_delivery_to(&t, 1, 0, "s", span_str(text));
 }
 
 void drive_deliver(struct engine *e, unsigned char to, const char *text)
@@ -161,7 +196,7 @@ struct wire_box drive_status(struct engine *e, unsigned char n, const char *name
 
 /* -- what a session asks -- */
 
-static struct job *session_job(uint16_t type, unsigned char account, uint64_t box)
+struct job *drive_session_job(uint16_t type, unsigned char account, uint64_t box)
 {
     struct job *j = job_new(type);
     j->account = drive_account(account);
@@ -173,15 +208,16 @@ static struct job *session_job(uint16_t type, unsigned char account, uint64_t bo
 uint32_t drive_append(struct engine *e, unsigned char account, const char *name, const char *keyword,
                       const char *text)
 {
-    struct job *j = session_job(WIRE_APPEND, account, 0);
+    struct job *j = drive_session_job(WIRE_APPEND, account, 0);
     const struct trace_id trace = trace_new();
     struct wire_append w = {.internal_s = 1700000000, .zone_min = 420, .flags = STORE_SEEN};
     struct wire_appended answer;
     w.keyword_count = keyword ? 1 : 0;
     memcpy(w.trace, trace.text, TRACE_TEXT);
     must(buf_add(&j->body, &w, sizeof w) && wire_put_text(&j->body, span_str(name)) &&
-             (!keyword || wire_put_text(&j->body, span_str(keyword))) && add_content(&j->body, text),
+             (!keyword || wire_put_text(&j->body, span_str(keyword))),
          "append");
+    drive_put_content(&j->body, span_str(text));
     j = called(e, j, "append");
     memcpy(&answer, j->answer.v[0].p, sizeof answer);
     return answer.uid;
@@ -189,7 +225,7 @@ uint32_t drive_append(struct engine *e, unsigned char account, const char *name,
 
 void drive_create(struct engine *e, unsigned char account, const char *name)
 {
-    struct job *j = session_job(WIRE_CREATE, account, 0);
+    struct job *j = drive_session_job(WIRE_CREATE, account, 0);
     const struct wire_create w = {0, 0};
     must(buf_add(&j->body, &w, sizeof w) && wire_put_text(&j->body, span_str(name)), "create");
     called(e, j, "create");
@@ -197,7 +233,7 @@ void drive_create(struct engine *e, unsigned char account, const char *name)
 
 void drive_delete(struct engine *e, unsigned char account, const char *name)
 {
-    struct job *j = session_job(WIRE_DELETE, account, 0);
+    struct job *j = drive_session_job(WIRE_DELETE, account, 0);
     must(wire_put_text(&j->body, span_str(name)), "delete");
     called(e, j, "delete");
 }
@@ -211,7 +247,7 @@ static void add_uids(struct buf *body, uint32_t first, uint32_t last)
 struct job *drive_flags_job(unsigned char account, uint64_t box, uint32_t first, uint32_t last,
                             uint32_t flags)
 {
-    struct job *j = session_job(WIRE_FLAGS, account, box);
+    struct job *j = drive_session_job(WIRE_FLAGS, account, box);
     const struct wire_flags w = {.op = STORE_FLAGS_ADD, .flags = flags, .uid_count = last - first + 1};
     must(buf_add(&j->body, &w, sizeof w), "flags");
     add_uids(&j->body, first, last);
@@ -224,22 +260,33 @@ void drive_flags(struct engine *e, unsigned char account, uint64_t box, uint32_t
     called(e, drive_flags_job(account, box, first, last, flags), "flags");
 }
 
-void drive_copy(struct engine *e, unsigned char account, uint64_t box, uint32_t first, uint32_t last,
-                const char *to, bool move)
+struct job *drive_copy_job(unsigned char account, uint64_t box, uint32_t first, uint32_t last, const char *to,
+                           bool move)
 {
-    struct job *j = session_job(WIRE_COPY, account, box);
+    struct job *j = drive_session_job(WIRE_COPY, account, box);
     const struct wire_copy w = {.move = move, .uid_count = last - first + 1};
     must(buf_add(&j->body, &w, sizeof w) && wire_put_text(&j->body, span_str(to)), "copy");
     add_uids(&j->body, first, last);
-    called(e, j, "copy");
+    return j;
+}
+
+void drive_copy(struct engine *e, unsigned char account, uint64_t box, uint32_t first, uint32_t last,
+                const char *to, bool move)
+{
+    called(e, drive_copy_job(account, box, first, last, to, move), "copy");
+}
+
+struct job *drive_expunge_job(unsigned char account, uint64_t box)
+{
+    struct job *j = drive_session_job(WIRE_EXPUNGE, account, box);
+    const struct wire_expunge w = {.all = 1};
+    must(buf_add(&j->body, &w, sizeof w), "expunge");
+    return j;
 }
 
 void drive_expunge(struct engine *e, unsigned char account, uint64_t box)
 {
-    struct job *j = session_job(WIRE_EXPUNGE, account, box);
-    const struct wire_expunge w = {.all = 1};
-    must(buf_add(&j->body, &w, sizeof w), "expunge");
-    called(e, j, "expunge");
+    called(e, drive_expunge_job(account, box), "expunge");
 }
 
 enum err_code drive_read(struct engine *e, unsigned char n, uint64_t box, uint32_t uid, char *out)
@@ -274,6 +321,20 @@ long drive_refs(struct engine *e, uint64_t content)
     tx_free(&t);
     must(code == ERR_OK || code == ERR_MISSING, "count");
     return code == ERR_OK ? (long)r.count : -1;
+}
+
+struct rec_quota drive_quota(struct engine *e, unsigned char n)
+{
+    struct tx t;
+    struct rec_quota q;
+    const struct uuid id = drive_account(n);
+    enum err_code code = tx_begin(e, true, &t);
+    if (code == ERR_OK)
+        code = quota_get(&t, &id, &q);
+    tx_free(&t);
+    if (code != ERR_OK)
+        failed("quota", code);
+    return q;
 }
 
 uint64_t drive_content(struct engine *e, uint64_t box, uint32_t uid)

@@ -9,15 +9,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char dir[256], store[300];
+static char dir[DRIVE_DIR], store[300];
 static struct engine_options options;
 
 static int set_up(void **state)
 {
     (void)state;
-    char *tmp = getenv("TMPDIR");
-    snprintf(dir, sizeof dir, "%s/store-care-XXXXXX", tmp ? tmp : "/tmp");
-    if (!mkdtemp(dir))
+    if (!drive_folder("store-care", dir))
         return 1;
     snprintf(store, sizeof store, "%s/store", dir);
     options = drive_options(store);
@@ -27,9 +25,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    char command[400];
-    snprintf(command, sizeof command, "rm -rf '%s'", dir);
-    return system(command);
+    return drive_folder_remove(dir);
 }
 
 /* -- references, counted anew -- */

@@ -1,10 +1,9 @@
 /* The engine in a temporary folder, without sockets: names and records, the lock and the format, and what a
  * start makes of a process that ended at a bad moment (a child that leaves by _exit). */
 #include "tests/lib/cm.h"
-#include "common/base/clock.h"
+#include "tests/lib/engine_drive.h"
 #include "common/base/crypto.h"
 #include "common/store/crc.h"
-#include "common/store/engine_int.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,144 +11,27 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#ifdef SANITIZERS
-/* libdb keeps the records of transactions whose page versions are still cached, and leaves them at the end.
- */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-    return "leak:__os_malloc\n";
-}
-#endif
-
-static char dir[256], store[300];
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t arrived = PTHREAD_COND_INITIALIZER;
-static struct job *finished; /* the one that was waited for */
-static struct news *kept;
-static unsigned leave_after; /* batches after which the process ends without a word; 0: never */
-static unsigned batches;
-
-static void on_done(void *arg, struct news *n)
-{
-    (void)arg;
-    pthread_mutex_lock(&lock);
-    if (leave_after && ++batches == leave_after)
-        _exit(9);
-    struct job *mine = n->jobs;
-    while (mine && mine->owner != &finished)
-        mine = mine->next;
-    if (mine) {
-        news_free(&kept);
-        kept = n;
-        finished = mine;
-        pthread_cond_signal(&arrived);
-    } else {
-        news_free(&n);
-    }
-    pthread_mutex_unlock(&lock);
-}
+static char dir[DRIVE_DIR], store[300];
 
 static enum err_code try_open(struct engine **e, struct err *why)
 {
-    const struct engine_options o = {.dir = store,
-                                     .cache_size = 16 << 20,
-                                     .segment_size = 1 << 20,
-                                     .checkpoint_ms = 500,
-                                     .checkpoint_size = 8 << 20,
-                                     .message_limit = 64 << 20,
-                                     .reserve = 1 << 20,
-                                     .done = on_done};
+    const struct engine_options o = drive_options(store);
     *e = NULL;
     return engine_open(&o, e, why);
 }
 
 static struct engine *open_engine(void)
 {
-    struct engine *e;
-    struct err why = {.code = ERR_OK};
-    enum err_code code = try_open(&e, &why);
-    if (code != ERR_OK)
-        fail_msg("engine_open: %s", why.log);
-    return e;
+    const struct engine_options o = drive_options(store);
+    return drive_open(&o);
 }
 
-/* Submit and wait; the job stays valid until the next call. */
-static struct job *call(struct engine *e, struct job *j)
-{
-    pthread_mutex_lock(&lock);
-    finished = NULL;
-    j->owner = &finished;
-    engine_submit(e, j);
-    while (!finished)
-        pthread_cond_wait(&arrived, &lock);
-    j = finished;
-    pthread_mutex_unlock(&lock);
-    return j;
-}
-
-static struct uuid account(unsigned char n)
-{
-    struct uuid u = {{n}};
-    return u;
-}
-
-/* A delivery whose "packed" bytes are text itself: the engine does not look inside frames. */
-static struct job *delivery(unsigned char to, const char *text)
-{
-    struct job *j = job_new(WIRE_DELIVER);
-    const struct trace_id trace = trace_new();
-    struct wire_deliver d = {.received_us = clock_wall_us(), .target_count = 1};
-    const struct wire_target t = {.id = account(to)};
-    const uint32_t n = (uint32_t)strlen(text);
-    const struct wire_content c = {.size = n, .packed = n, .frames = 1, .meta_n = 4, .inline_n = n};
-    const struct frame_size f = {n, n};
-    memcpy(d.trace, trace.text, TRACE_TEXT);
-    j->id = request_new();
-    assert_true(buf_add(&j->body, &d, sizeof d) && wire_put_text(&j->body, SPAN("s")) &&
-                wire_put_text(&j->body, SPAN("p")) && wire_put_text(&j->body, SPAN("")) &&
-                buf_add(&j->body, &t, sizeof t) && buf_add(&j->body, &c, sizeof c) &&
-                buf_add(&j->body, &f, sizeof f) && buf_add_str(&j->body, "meta") &&
-                buf_add_str(&j->body, text));
-    return j;
-}
-
-static void deliver(struct engine *e, unsigned char to, const char *text)
-{
-    const struct job *j = call(e, delivery(to, text));
-    assert_int_equal(j->code, ERR_OK);
-    assert_int_equal(j->answer.v[0].p[sizeof(struct wire_delivered)], ERR_OK);
-}
-
+/* Of a mailbox that is there. */
 static struct wire_box status(struct engine *e, unsigned char n, const char *name)
 {
-    struct wire_box box = {.id = 0};
-    struct buf body;
-    buf_init(&body, 2000);
-    assert_true(buf_add(&body, &(struct wire_status){0, 0}, sizeof(struct wire_status)) &&
-                wire_put_text(&body, span_str(name)));
-    struct query q = {.type = WIRE_STATUS, .account = account(n), .body = buf_span(&body), .budget = 100};
-    assert_int_equal(engine_query(e, &q), ERR_OK);
-    memcpy(&box, q.answer.v[0].p, sizeof box);
-    parts_free(&q.answer);
-    buf_free(&body);
+    struct wire_box box = drive_status(e, n, name);
+    assert_int_not_equal(box.id, 0);
     return box;
-}
-
-/* The packed bytes of a message, or the code. */
-static enum err_code read_back(struct engine *e, unsigned char n, uint64_t box, uint32_t uid, char *out)
-{
-    const struct wire_read w = {0, 1000, uid, 0};
-    struct query q = {
-        .type = WIRE_READ, .account = account(n), .mailbox = box, .body = span_of(&w, sizeof w)};
-    enum err_code code = engine_query(e, &q);
-    if (code == ERR_OK) {
-        size_t head = sizeof(struct wire_read_part) + sizeof(struct frame_size);
-        memcpy(out, q.answer.v[0].p + head, q.answer.v[0].n - head);
-        out[q.answer.v[0].n - head] = '\0';
-    }
-    parts_free(&q.answer);
-    return code;
 }
 
 static void segment_path(char *out, size_t size, unsigned number)
@@ -290,9 +172,9 @@ static void test_lock_and_format(void **state)
 
 static void deliver_three(struct engine *e)
 {
-    deliver(e, 1, "one");
-    deliver(e, 1, "two");
-    deliver(e, 2, "three");
+    drive_deliver(e, 1, "one");
+    drive_deliver(e, 1, "two");
+    drive_deliver(e, 2, "three");
 }
 
 static void test_tail_is_cut(void **state)
@@ -325,10 +207,10 @@ static void test_tail_is_cut(void **state)
     assert_int_equal(size_of(path), (off_t)sizeof text);
     struct wire_box box = status(e, 1, "INBOX");
     assert_int_equal(box.messages, 2);
-    assert_int_equal(read_back(e, 1, box.id, 2, text), ERR_OK);
+    assert_int_equal(drive_read(e, 1, box.id, 2, text), ERR_OK);
     assert_string_equal(text, "two");
-    deliver(e, 1, "four"); /* into a fresh segment */
-    assert_int_equal(read_back(e, 1, box.id, 3, text), ERR_OK);
+    drive_deliver(e, 1, "four"); /* into a fresh segment */
+    assert_int_equal(drive_read(e, 1, box.id, 3, text), ERR_OK);
     assert_string_equal(text, "four");
     engine_close(&e);
 }
@@ -348,14 +230,14 @@ static void test_damage_is_told(void **state)
     assert_memory_equal(text, "one", 3);
     assert_int_equal(pwrite(fd, "One", 3, at), 3);
     e = open_engine();
-    assert_int_equal(read_back(e, 1, box.id, 1, text), ERR_BUG);
-    assert_int_equal(read_back(e, 1, box.id, 2, text), ERR_OK);
+    assert_int_equal(drive_read(e, 1, box.id, 1, text), ERR_BUG);
+    assert_int_equal(drive_read(e, 1, box.id, 2, text), ERR_OK);
     engine_close(&e);
     assert_int_equal(ftruncate(fd, at), 0);
     close(fd);
     e = open_engine();
-    assert_int_equal(read_back(e, 1, box.id, 2, text), ERR_BUG);
-    deliver(e, 1, "goes on");
+    assert_int_equal(drive_read(e, 1, box.id, 2, text), ERR_BUG);
+    drive_deliver(e, 1, "goes on");
     engine_close(&e);
 }
 
@@ -363,12 +245,12 @@ static void test_outcome_is_kept(void **state)
 {
     (void)state;
     struct engine *e = open_engine();
-    struct job *j = delivery(1, "only once");
+    struct job *j = drive_delivery(1, "only once", false);
     const struct request_id id = j->id;
     struct buf body;
     buf_init(&body, 4096);
     assert_true(buf_add_span(&body, buf_span(&j->body)));
-    call(e, j);
+    drive_call(e, j);
     engine_close(&e);
     e = open_engine();
     for (int i = 0; i < 2; i++) { /* marked as sent again, and (wrongly) not */
@@ -376,7 +258,7 @@ static void test_outcome_is_kept(void **state)
         j->id = id;
         j->again = i == 0;
         assert_true(buf_add_span(&j->body, buf_span(&body)));
-        j = call(e, j);
+        j = drive_call(e, j);
         assert_int_equal(j->code, ERR_OK);
         assert_int_equal(j->answer.n, 1);
         assert_int_equal(status(e, 1, "INBOX").messages, 1);
@@ -386,12 +268,12 @@ static void test_outcome_is_kept(void **state)
     assert_true(buf_add(&j->body, &id, sizeof id));
     engine_submit(e, j);
     usleep(700000);
-    deliver(e, 2, "so that a batch runs");
+    drive_deliver(e, 2, "so that a batch runs");
     j = job_new(WIRE_DELIVER);
     j->id = id;
     j->again = true;
     assert_true(buf_add_span(&j->body, buf_span(&body)));
-    call(e, j);
+    drive_call(e, j);
     assert_int_equal(status(e, 1, "INBOX").messages, 2);
     buf_free(&body);
     engine_close(&e);
@@ -403,16 +285,9 @@ static const struct request_id flags_id = {"flags in slices"};
 
 static struct job *set_deleted(uint64_t box, uint32_t count, const struct request_id *id, bool again)
 {
-    struct job *j = job_new(WIRE_FLAGS);
-    const struct wire_flags w = {.op = STORE_FLAGS_ADD, .flags = STORE_DELETED, .uid_count = count};
-    j->account = account(5);
-    j->mailbox = box;
+    struct job *j = drive_flags_job(5, box, 1, count, STORE_DELETED);
     j->id = *id;
     j->again = again;
-    bool ok = buf_add(&j->body, &w, sizeof w);
-    for (uint32_t uid = 1; uid <= count; uid++)
-        ok = ok && buf_add(&j->body, &uid, sizeof uid);
-    assert_true(ok);
     return j;
 }
 
@@ -421,19 +296,16 @@ static void flags_and_leave(struct engine *e)
 {
     const struct request_id first = request_new();
     uint64_t box = status(e, 5, "INBOX").id;
-    assert_int_equal(call(e, set_deleted(box, MANY / 2, &first, false))->code, ERR_OK);
-    pthread_mutex_lock(&lock);
-    batches = 0;
-    leave_after = 2;
-    pthread_mutex_unlock(&lock);
-    call(e, set_deleted(box, MANY, &flags_id, false));
+    assert_int_equal(drive_call(e, set_deleted(box, MANY / 2, &first, false))->code, ERR_OK);
+    drive_leave_after(2);
+    drive_call(e, set_deleted(box, MANY, &flags_id, false));
     _exit(1); /* it must not get this far */
 }
 
 static void check_flags(struct engine *e, uint64_t box)
 {
     uint32_t rows = 0;
-    struct job *j = call(e, set_deleted(box, MANY, &flags_id, true));
+    struct job *j = drive_call(e, set_deleted(box, MANY, &flags_id, true));
     assert_int_equal(j->code, ERR_OK);
     assert_int_equal(j->answer.n, (MANY + SLICE - 1) / SLICE);
     for (size_t i = 0; i < j->answer.n; i++) {
@@ -449,24 +321,17 @@ static const struct request_id expunge_id = {"an expunge in..."};
 
 static struct job *expunge(uint64_t box, bool again)
 {
-    struct job *j = job_new(WIRE_EXPUNGE);
-    const struct wire_expunge w = {1, 0};
-    j->account = account(5);
-    j->mailbox = box;
+    struct job *j = drive_expunge_job(5, box);
     j->id = expunge_id;
     j->again = again;
-    assert_true(buf_add(&j->body, &w, sizeof w));
     return j;
 }
 
 static void expunge_and_leave(struct engine *e)
 {
     uint64_t box = status(e, 5, "INBOX").id;
-    pthread_mutex_lock(&lock);
-    batches = 0;
-    leave_after = 2;
-    pthread_mutex_unlock(&lock);
-    call(e, expunge(box, false));
+    drive_leave_after(2);
+    drive_call(e, expunge(box, false));
     _exit(1); /* it must not get this far */
 }
 
@@ -477,8 +342,8 @@ static void test_slices_go_on(void **state)
     (void)state;
     struct engine *e = open_engine();
     for (int i = 0; i < MANY; i++)
-        engine_submit(e, delivery(5, "x"));
-    deliver(e, 6, "the last of them");
+        engine_submit(e, drive_delivery(5, "x", false));
+    drive_deliver(e, 6, "the last of them");
     assert_int_equal(status(e, 5, "INBOX").messages, MANY);
     struct wire_box box = status(e, 5, "INBOX");
     engine_close(&e);
@@ -488,7 +353,7 @@ static void test_slices_go_on(void **state)
     engine_close(&e);
     in_child(expunge_and_leave);
     e = open_engine();
-    struct job *j = call(e, expunge(box.id, true));
+    struct job *j = drive_call(e, expunge(box.id, true));
     assert_int_equal(j->code, ERR_OK);
     uint32_t count = 0, last = 0;
     for (size_t i = 0; i < j->answer.n; i++) {
@@ -513,9 +378,7 @@ static void test_slices_go_on(void **state)
 static int set_up(void **state)
 {
     (void)state;
-    const char *tmp = getenv("TMPDIR");
-    snprintf(dir, sizeof dir, "%s/engine-test-XXXXXX", tmp ? tmp : "/tmp");
-    if (!mkdtemp(dir))
+    if (!drive_folder("engine-test", dir))
         return -1;
     snprintf(store, sizeof store, "%s/mail", dir);
     crypto_start();
@@ -525,11 +388,8 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-    char command[300];
     (void)state;
-    news_free(&kept);
-    snprintf(command, sizeof command, "rm -rf '%s'", dir);
-    return system(command);
+    return drive_folder_remove(dir);
 }
 
 int main(void)

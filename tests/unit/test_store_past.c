@@ -2,62 +2,18 @@
  * one of them must be told again from the history, by modseq and by time. Then restores: references, quota,
  * keywords, deleted mailboxes, and the folders of an account at an instant. */
 #include "tests/lib/cm.h"
+#include "tests/lib/engine_drive.h"
 #include "common/base/clock.h"
 #include "common/base/crypto.h"
-#include "common/store/engine_int.h"
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
-#ifdef SANITIZERS
-/* As in test_store_engine.c: libdb keeps what belongs to cached page versions. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-    return "leak:__os_malloc\n";
-}
-#endif
-
-static char dir[256], store[300];
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t arrived = PTHREAD_COND_INITIALIZER;
-static struct job *finished;
-static struct news *kept;
+static char dir[DRIVE_DIR], store[300];
 static struct engine *e;
-static const struct uuid me = {{1}};
+enum { ME = 1 };
+static const struct uuid me = {{ME}};
 static const int64_t begin_us = (int64_t)1800000000 * 1000000;
 static int64_t now_us;
-
-static void on_done(void *arg, struct news *n)
-{
-    (void)arg;
-    pthread_mutex_lock(&lock);
-    struct job *mine = n->jobs;
-    while (mine && mine->owner != &finished)
-        mine = mine->next;
-    if (mine) {
-        news_free(&kept);
-        kept = n;
-        finished = mine;
-        pthread_cond_signal(&arrived);
-    } else {
-        news_free(&n);
-    }
-    pthread_mutex_unlock(&lock);
-}
-
-static struct job *call(struct job *j)
-{
-    pthread_mutex_lock(&lock);
-    finished = NULL;
-    j->owner = &finished;
-    engine_submit(e, j);
-    while (!finished)
-        pthread_cond_wait(&arrived, &lock);
-    j = finished;
-    pthread_mutex_unlock(&lock);
-    return j;
-}
 
 static void tick(void)
 {
@@ -68,80 +24,39 @@ static void tick(void)
 static int start(void **state)
 {
     (void)state;
-    struct err why = {.code = ERR_OK};
-    snprintf(dir, sizeof dir, "%s/past-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-    assert_non_null(mkdtemp(dir));
+    assert_true(drive_folder("past", dir));
     snprintf(store, sizeof store, "%s/mail", dir);
     now_us = begin_us;
     tick();
-    const struct engine_options o = {.dir = store,
-                                     .cache_size = 16 << 20,
-                                     .segment_size = 1 << 20,
-                                     .checkpoint_ms = 500,
-                                     .checkpoint_size = 8 << 20,
-                                     .message_limit = 64 << 20,
-                                     .undelete_us = (int64_t)86400 * 1000000,
-                                     .reserve = 1 << 20,
-                                     .done = on_done};
-    if (engine_open(&o, &e, &why) != ERR_OK)
-        fail_msg("engine_open: %s", why.log);
+    struct engine_options o = drive_options(store);
+    o.undelete_us = (int64_t)86400 * 1000000;
+    e = drive_open(&o);
     return 0;
 }
 
 static int end(void **state)
 {
-    char command[400];
     (void)state;
     engine_close(&e);
-    news_free(&kept);
     clock_fake(0, 0);
-    snprintf(command, sizeof command, "rm -rf '%s'", dir);
-    return system(command);
+    return drive_folder_remove(dir);
 }
 
 /* -- requests -- */
 
 static void deliver(const char *text)
 {
-    struct job *j = job_new(WIRE_DELIVER);
-    const struct trace_id trace = trace_new();
-    struct wire_deliver d = {.received_us = clock_wall_us(), .target_count = 1};
-    const struct wire_target t = {.id = me};
-    const uint32_t n = (uint32_t)strlen(text);
-    const struct wire_content c = {.size = n, .packed = n, .frames = 1, .meta_n = 4, .inline_n = n};
-    const struct frame_size f = {n, n};
-    memcpy(d.trace, trace.text, TRACE_TEXT);
-    j->id = request_new();
-    assert_true(buf_add(&j->body, &d, sizeof d) && wire_put_text(&j->body, SPAN("s")) &&
-                wire_put_text(&j->body, SPAN("p")) && wire_put_text(&j->body, SPAN("")) &&
-                buf_add(&j->body, &t, sizeof t) && buf_add(&j->body, &c, sizeof c) &&
-                buf_add(&j->body, &f, sizeof f) && buf_add_str(&j->body, "meta") &&
-                buf_add_str(&j->body, text));
-    assert_int_equal(call(j)->code, ERR_OK);
+    drive_deliver(e, ME, text);
 }
 
 static struct job *job_of(uint16_t type, uint64_t mailbox)
 {
-    struct job *j = job_new(type);
-    j->id = request_new();
-    j->account = me;
-    j->mailbox = mailbox;
-    return j;
+    return drive_session_job(type, ME, mailbox);
 }
 
 static struct wire_box box_named(const char *name)
 {
-    struct wire_box box = {.id = 0};
-    struct buf body;
-    buf_init(&body, 2000);
-    assert_true(buf_add(&body, &(struct wire_status){0, 0}, sizeof(struct wire_status)) &&
-                wire_put_text(&body, span_str(name)));
-    struct query q = {.type = WIRE_STATUS, .account = me, .body = buf_span(&body), .budget = 100};
-    if (engine_query(e, &q) == ERR_OK)
-        memcpy(&box, q.answer.v[0].p, sizeof box);
-    parts_free(&q.answer);
-    buf_free(&body);
-    return box;
+    return drive_status(e, ME, name);
 }
 
 static enum err_code name_op(uint16_t type, const char *a, const char *b)
@@ -151,7 +66,7 @@ static enum err_code name_op(uint16_t type, const char *a, const char *b)
     if (type == WIRE_CREATE)
         assert_true(buf_add(&j->body, &w, sizeof w));
     assert_true(wire_put_text(&j->body, span_str(a)) && (!b || wire_put_text(&j->body, span_str(b))));
-    return call(j)->code;
+    return drive_call(e, j)->code;
 }
 
 static void set_flags(uint64_t box, uint32_t op, uint32_t flags, const char *keyword, const uint32_t *uids,
@@ -161,7 +76,7 @@ static void set_flags(uint64_t box, uint32_t op, uint32_t flags, const char *key
     const struct wire_flags w = {.op = op, .flags = flags, .keyword_count = keyword != NULL, .uid_count = n};
     assert_true(buf_add(&j->body, &w, sizeof w) && (!keyword || wire_put_text(&j->body, span_str(keyword))) &&
                 buf_add(&j->body, uids, n * sizeof *uids));
-    assert_int_equal(call(j)->code, ERR_OK);
+    assert_int_equal(drive_call(e, j)->code, ERR_OK);
 }
 
 static void copy(uint64_t box, const char *to, bool move, const uint32_t *uids, uint32_t n)
@@ -170,15 +85,12 @@ static void copy(uint64_t box, const char *to, bool move, const uint32_t *uids, 
     const struct wire_copy w = {move, n};
     assert_true(buf_add(&j->body, &w, sizeof w) && wire_put_text(&j->body, span_str(to)) &&
                 buf_add(&j->body, uids, n * sizeof *uids));
-    assert_int_equal(call(j)->code, ERR_OK);
+    assert_int_equal(drive_call(e, j)->code, ERR_OK);
 }
 
 static void expunge(uint64_t box)
 {
-    struct job *j = job_of(WIRE_EXPUNGE, box);
-    const struct wire_expunge w = {1, 0};
-    assert_true(buf_add(&j->body, &w, sizeof w));
-    assert_int_equal(call(j)->code, ERR_OK);
+    drive_expunge(e, ME, box);
 }
 
 struct rows {
@@ -246,20 +158,6 @@ static void same_rows(const struct rows *a, const struct rows *b, const char *wh
     }
 }
 
-static uint32_t count_of(uint64_t content)
-{
-    struct tx t;
-    unsigned char key[KEY_ID], v[REC_REF];
-    struct rec_ref r = {.count = 0};
-    size_t n;
-    put_be64(key, content);
-    assert_int_equal(tx_begin(e, true, &t), ERR_OK);
-    if (tx_get(&t, T_REF, span_of(key, sizeof key), v, sizeof v, &n) == ERR_OK)
-        assert_true(rec_ref_get(span_of(v, n), &r));
-    tx_free(&t);
-    return r.count;
-}
-
 static struct wire_restored restore(uint32_t kind, uint64_t from, uint64_t to, const struct rows *rows,
                                     enum err_code *code)
 {
@@ -268,7 +166,7 @@ static struct wire_restored restore(uint32_t kind, uint64_t from, uint64_t to, c
     const struct wire_restore w = {.account = me, .from = from, .kind = kind, .count = (uint32_t)rows->n};
     j->account = (struct uuid){{0}};
     assert_true(buf_add(&j->body, &w, sizeof w) && buf_add(&j->body, rows->v, rows->n * sizeof *rows->v));
-    j = call(j);
+    j = drive_call(e, j);
     *code = j->code;
     if (j->code == ERR_OK)
         memcpy(&out, j->answer.v[0].p, sizeof out);
@@ -395,13 +293,13 @@ static void test_restore(void **state)
     assert_int_equal(got.n, 2); /* the expunged ones */
     assert_int_equal(view(inbox, before_us, 0, false, &got), ERR_OK);
     same_rows(&got, &was, "as it was", 0);
-    const uint32_t refs_before = count_of(got.v[0].content);
+    const long refs_before = drive_refs(e, got.v[0].content);
     got.n = 2;
     const struct wire_restored done = restore(RESTORE_ADD, inbox, inbox, &got, &code);
     assert_int_equal(code, ERR_OK);
     assert_int_equal(done.done, 2);
     assert_true(done.modseq > box.modseq);
-    assert_int_equal(count_of(was.v[0].content), refs_before + 1);
+    assert_int_equal(drive_refs(e, was.v[0].content), refs_before + 1);
     rows_of(inbox, &got);
     assert_int_equal(got.n, 3);
     for (size_t i = 0; i < 2; i++) {
@@ -479,7 +377,7 @@ static enum err_code folder(uint32_t action, uint64_t mailbox, const char *name)
     struct job *j = job_of(WIRE_FOLDER, mailbox);
     const struct wire_folder w = {.account = me, .action = action};
     assert_true(buf_add(&j->body, &w, sizeof w) && wire_put_text(&j->body, span_str(name)));
-    return call(j)->code;
+    return drive_call(e, j)->code;
 }
 
 static void test_folders(void **state)
@@ -518,12 +416,7 @@ static void test_folders(void **state)
     assert_int_equal(folder(FOLDER_REVIVE, deleted, "z/c"), ERR_STATE); /* it lives */
     assert_int_equal(box_named("z/b").messages, 1);
     assert_int_equal(names_at(first_us, true, text, NULL), 0);
-    struct tx t;
-    struct rec_quota quota;
-    assert_int_equal(tx_begin(e, true, &t), ERR_OK);
-    assert_int_equal(quota_get(&t, &me, &quota), ERR_OK);
-    tx_free(&t);
-    assert_int_equal(quota.messages, 2);
+    assert_int_equal(drive_quota(e, ME).messages, 2);
     assert_int_equal(folder(FOLDER_RENAME, a, "a"), ERR_STATE);
     assert_int_equal(folder(FOLDER_RENAME, a, "y"), ERR_OK);
     assert_int_equal(box_named("y").id, a);

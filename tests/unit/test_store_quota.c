@@ -2,120 +2,62 @@
  * expunges, deleted mailboxes, transfers, units that move, and restarts; who is told to be full; what of a
  * delivery waits in the queue; notices, once. The sums are compared with the accounts after each step. */
 #include "tests/lib/cm.h"
-#include "common/base/clock.h"
+#include "tests/lib/engine_drive.h"
 #include "common/base/crypto.h"
-#include "common/store/engine_int.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#ifdef SANITIZERS
-/* libdb keeps the records of transactions whose page versions are still cached. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-    return "leak:__os_malloc\n";
-}
-#endif
-
 enum { ACCOUNTS = 9, SIZE = 100 };
-static char dir[256], store[300];
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t arrived = PTHREAD_COND_INITIALIZER;
-static struct job *finished;
-static struct news *kept;
+static char dir[DRIVE_DIR], store[300];
 static bool full[256]; /* as the news tell it */
 static struct engine *e;
 static uint64_t lifetime_ms;
 
-static void on_done(void *arg, struct news *n)
+static void see_full(const struct news *n)
 {
-    (void)arg;
-    pthread_mutex_lock(&lock);
     for (size_t i = 0; i < n->full_count; i++)
         full[n->fulls[i].account.b[0]] = n->fulls[i].full;
-    struct job *mine = n->jobs;
-    while (mine && mine->owner != &finished)
-        mine = mine->next;
-    if (mine) {
-        news_free(&kept);
-        kept = n;
-        finished = mine;
-        pthread_cond_signal(&arrived);
-    } else {
-        news_free(&n);
-    }
-    pthread_mutex_unlock(&lock);
 }
 
 static void open_engine(void)
 {
-    const struct engine_options o = {.dir = store,
-                                     .cache_size = 16 << 20,
-                                     .segment_size = 1 << 20,
-                                     .checkpoint_ms = 500,
-                                     .checkpoint_size = 8 << 20,
-                                     .message_limit = 64 << 20,
-                                     .reserve = 1 << 20,
-                                     .quota_grace = 10,
-                                     .quota_warning = 80,
-                                     .queue_retry_ms = 1,
-                                     .queue_lifetime_ms = lifetime_ms,
-                                     .done = on_done};
-    struct err why = {.code = ERR_OK};
-    if (engine_open(&o, &e, &why) != ERR_OK)
-        fail_msg("engine_open: %s", why.log);
-}
-
-static struct job *call(struct job *j)
-{
-    pthread_mutex_lock(&lock);
-    finished = NULL;
-    j->owner = &finished;
-    engine_submit(e, j);
-    while (!finished)
-        pthread_cond_wait(&arrived, &lock);
-    j = finished;
-    pthread_mutex_unlock(&lock);
-    return j;
+    struct engine_options o = drive_options(store);
+    o.quota_grace = 10;
+    o.quota_warning = 80;
+    o.queue_retry_ms = 1;
+    o.queue_lifetime_ms = lifetime_ms;
+    drive_watch(see_full);
+    e = drive_open(&o);
 }
 
 static struct uuid uuid_of(unsigned n)
 {
-    struct uuid u = {{(unsigned char)n}};
-    return u;
+    return drive_account((unsigned char)n);
 }
 #define UNIT(n) uuid_of(100 + (n))
 
-static void put_content(struct buf *b, uint32_t n)
+/* n bytes of nothing much. */
+static struct span text_of(uint32_t n)
 {
-    const struct wire_content c = {.size = n, .packed = n, .frames = 1, .meta_n = 4, .inline_n = n};
-    const struct frame_size f = {n, n};
-    assert_true(buf_add(b, &c, sizeof c) && buf_add(b, &f, sizeof f) && buf_add_str(b, "meta"));
-    for (uint32_t i = 0; i < n; i++)
-        assert_true(buf_add_u8(b, 'x'));
+    static char text[8192];
+    assert_in_range(n, 0, sizeof text);
+    memset(text, 'x', sizeof text);
+    return span_of(text, n);
 }
 
 /* Deliver n bytes to the accounts; their outcomes. */
 static const char *deliver(uint32_t n, unsigned flags, const char *sender, unsigned count, ...)
 {
     static char outcome[16];
-    struct job *j = job_new(WIRE_DELIVER);
-    const struct trace_id trace = trace_new();
-    struct wire_deliver d = {.received_us = clock_wall_us(), .target_count = count, .flags = flags};
+    struct wire_target targets[15] = {{.address_n = 0}};
     va_list v;
-    memcpy(d.trace, trace.text, TRACE_TEXT);
-    j->id = request_new();
-    assert_true(buf_add(&j->body, &d, sizeof d) && wire_put_text(&j->body, span_str(sender)) &&
-                wire_put_text(&j->body, SPAN("p")) && wire_put_text(&j->body, SPAN("")));
+    assert_in_range(count, 1, 15);
     va_start(v, count);
-    for (unsigned i = 0; i < count; i++) {
-        const struct wire_target t = {.id = uuid_of(va_arg(v, unsigned)), .address_n = 1};
-        assert_true(buf_add(&j->body, &t, sizeof t) && buf_add_str(&j->body, "a"));
-    }
+    for (unsigned i = 0; i < count; i++)
+        targets[i] = (struct wire_target){.id = uuid_of(va_arg(v, unsigned)), .address_n = 1};
     va_end(v);
-    put_content(&j->body, n);
-    j = call(j);
+    const struct job *j = drive_call(e, drive_delivery_to(targets, count, flags, sender, text_of(n)));
     assert_int_equal(j->code, ERR_OK);
     for (unsigned i = 0; i < count; i++)
         outcome[i] = j->answer.v[0].p[sizeof(struct wire_delivered) + i] == ERR_OK ? '+' : '-';
@@ -135,7 +77,7 @@ static void limits(unsigned first, unsigned last, uint64_t bytes, uint64_t messa
             l.unit = UNIT(unit);
         assert_true(buf_add(&j->body, &l, sizeof l));
     }
-    assert_int_equal(call(j)->code, ERR_OK);
+    assert_int_equal(drive_call(e, j)->code, ERR_OK);
 }
 
 /* Units 1 .. n; the parent of i is parents[i - 1] (0: none), unit 1 has the limits. */
@@ -152,18 +94,12 @@ static void units(unsigned n, const unsigned *parents, uint64_t bytes, uint64_t 
         assert_true(buf_add(&j->body, &u, sizeof u) && wire_put_text(&j->body, SPAN("c")) &&
                     wire_put_text(&j->body, SPAN("Name")));
     }
-    assert_int_equal(call(j)->code, ERR_OK);
+    assert_int_equal(drive_call(e, j)->code, ERR_OK);
 }
 
 static struct rec_quota use(unsigned n)
 {
-    struct tx t;
-    struct rec_quota q;
-    const struct uuid id = uuid_of(n);
-    assert_int_equal(tx_begin(e, true, &t), ERR_OK);
-    assert_int_equal(quota_get(&t, &id, &q), ERR_OK);
-    tx_free(&t);
-    return q;
+    return drive_quota(e, (unsigned char)n);
 }
 
 static bool below(const struct unit_use *all, size_t n, struct uuid at, const struct uuid *top)
@@ -206,76 +142,33 @@ static void check(void)
     }
 }
 
-static struct job *session_job(uint16_t type, unsigned account)
+static uint64_t box(unsigned char n, const char *name)
 {
-    struct job *j = job_new(type);
-    j->account = uuid_of(account);
-    j->id = request_new();
-    return j;
+    uint64_t id = drive_status(e, n, name).id;
+    assert_int_not_equal(id, 0);
+    return id;
 }
 
-static uint64_t box(unsigned n, const char *name)
+static enum err_code append(unsigned char n, uint32_t size)
 {
-    struct wire_box b = {.id = 0};
-    struct buf body;
-    buf_init(&body, 2000);
-    assert_true(buf_add(&body, &(struct wire_status){0, 0}, sizeof(struct wire_status)) &&
-                wire_put_text(&body, span_str(name)));
-    struct query q = {.type = WIRE_STATUS, .account = uuid_of(n), .body = buf_span(&body), .budget = 100};
-    assert_int_equal(engine_query(e, &q), ERR_OK);
-    memcpy(&b, q.answer.v[0].p, sizeof b);
-    parts_free(&q.answer);
-    buf_free(&body);
-    return b.id;
-}
-
-static enum err_code append(unsigned n, uint32_t size)
-{
-    struct job *j = session_job(WIRE_APPEND, n);
+    struct job *j = drive_session_job(WIRE_APPEND, n, 0);
     const struct wire_append w = {.internal_s = 1};
     assert_true(buf_add(&j->body, &w, sizeof w) && wire_put_text(&j->body, SPAN("INBOX")));
-    put_content(&j->body, size);
-    return call(j)->code;
+    drive_put_content(&j->body, text_of(size));
+    return drive_call(e, j)->code;
 }
 
-static enum err_code copy(unsigned n, const char *from, const char *to, bool move, uint32_t first,
+static enum err_code copy(unsigned char n, const char *from, const char *to, bool move, uint32_t first,
                           uint32_t last)
 {
-    uint64_t id = box(n, from);
-    struct job *j = session_job(WIRE_COPY, n);
-    const struct wire_copy w = {move, last - first + 1};
-    j->mailbox = id;
-    assert_true(buf_add(&j->body, &w, sizeof w) && wire_put_text(&j->body, span_str(to)));
-    for (uint32_t uid = first; uid <= last; uid++)
-        assert_true(buf_add(&j->body, &uid, sizeof uid));
-    return call(j)->code;
+    return drive_call(e, drive_copy_job(n, box(n, from), first, last, to, move))->code;
 }
 
-static void expunge(unsigned n, const char *name, uint32_t first, uint32_t last)
+static void expunge(unsigned char n, const char *name, uint32_t first, uint32_t last)
 {
     uint64_t id = box(n, name);
-    const uint32_t count = last - first + 1;
-    struct job *j = session_job(WIRE_FLAGS, n);
-    const struct wire_flags f = {.op = STORE_FLAGS_ADD, .flags = STORE_DELETED, .uid_count = count};
-    j->mailbox = id;
-    assert_true(buf_add(&j->body, &f, sizeof f));
-    for (uint32_t uid = first; uid <= last; uid++)
-        assert_true(buf_add(&j->body, &uid, sizeof uid));
-    assert_int_equal(call(j)->code, ERR_OK);
-    j = session_job(WIRE_EXPUNGE, n);
-    const struct wire_expunge w = {.all = 1};
-    j->mailbox = id;
-    assert_true(buf_add(&j->body, &w, sizeof w));
-    assert_int_equal(call(j)->code, ERR_OK);
-}
-
-static void named(uint16_t type, unsigned n, const char *name)
-{
-    struct job *j = session_job(type, n);
-    if (type == WIRE_CREATE)
-        assert_true(buf_add(&j->body, &(struct wire_create){0, 0}, sizeof(struct wire_create)));
-    assert_true(wire_put_text(&j->body, span_str(name)));
-    assert_int_equal(call(j)->code, ERR_OK);
+    drive_flags(e, n, id, first, last, STORE_DELETED);
+    drive_expunge(e, n, id);
 }
 
 /* -- the queue -- */
@@ -290,7 +183,7 @@ static bool lease(void)
     usleep(20000); /* retries are a few milliseconds away */
     j->asker = 7;
     assert_true(buf_add(&j->body, &w, sizeof w));
-    j = call(j);
+    j = drive_call(e, j);
     if (j->code == ERR_MISSING)
         return false;
     assert_int_equal(j->code, ERR_OK);
@@ -314,7 +207,7 @@ static enum err_code slice(unsigned count, const unsigned *accounts, bool end)
         const struct wire_target t = {.id = uuid_of(accounts[i]), .address_n = 1};
         assert_true(buf_add(&j->body, &t, sizeof t) && buf_add_str(&j->body, "a"));
     }
-    return call(j)->code;
+    return drive_call(e, j)->code;
 }
 
 static enum err_code notice(unsigned account)
@@ -326,8 +219,8 @@ static enum err_code notice(unsigned account)
     j->asker = 7;
     j->id = request_new();
     assert_true(buf_add(&j->body, &w, sizeof w));
-    put_content(&j->body, SIZE);
-    return call(j)->code;
+    drive_put_content(&j->body, text_of(SIZE));
+    return drive_call(e, j)->code;
 }
 
 /* -- tests -- */
@@ -384,7 +277,7 @@ static void test_units(void **state)
     assert_int_equal(append(1, 5000), ERR_LIMIT);
     assert_int_equal(copy(8, "INBOX", "INBOX", false, 1, 1), ERR_OK); /* no limit there */
     check();
-    named(WIRE_CREATE, 1, "Old");
+    drive_create(e, 1, "Old");
     assert_int_equal(copy(1, "INBOX", "Old", true, 1, 1), ERR_OK);
     check();
     uint64_t before = chain[2].bytes;
@@ -392,7 +285,7 @@ static void test_units(void **state)
     check();
     units_chain(e, &bottom, chain);
     assert_int_equal(chain[2].bytes, before - use(1).bytes);
-    named(WIRE_DELETE, 1, "Old");
+    drive_delete(e, 1, "Old");
     check();
     expunge(4, "INBOX", 1, 1);
     check();
@@ -429,7 +322,7 @@ static void test_gone(void **state)
     struct wire_limits w = {.count = 0};
     memset(w.last.b, 0xff, sizeof w.last.b);
     assert_true(buf_add(&j->body, &w, sizeof w));
-    assert_int_equal(call(j)->code, ERR_OK);
+    assert_int_equal(drive_call(e, j)->code, ERR_OK);
     assert_false(full[1]);
     assert_int_equal(use(5).flags, 0);
     check();
@@ -530,19 +423,14 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_account), cmocka_unit_test(test_units),
                                        cmocka_unit_test(test_gone),    cmocka_unit_test(test_queue),
                                        cmocka_unit_test(test_warning), cmocka_unit_test(test_version_1)};
-    const char *tmp = getenv("TMPDIR");
-    char command[400];
     crypto_start();
     log_threshold(LOG_ALARM);
-    snprintf(dir, sizeof dir, "%s/provmail-quota-XXXXXX", tmp ? tmp : "/tmp");
-    if (!mkdtemp(dir))
+    if (!drive_folder("provmail-quota", dir))
         return 99;
     snprintf(store, sizeof store, "%s/mail", dir);
     lifetime_ms = 3600 * 1000;
     open_engine();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     engine_close(&e);
-    news_free(&kept);
-    snprintf(command, sizeof command, "rm -rf '%s'", dir);
-    return system(command) == 0 ? failed : 99;
+    return drive_folder_remove(dir) == 0 ? failed : 99;
 }
