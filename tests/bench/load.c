@@ -2,6 +2,7 @@
 #include "tests/bench/load.h"
 #include <arpa/inet.h>
 #include <errno.h>
+#include <getopt.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdarg.h>
@@ -45,6 +46,43 @@ static void *grow(void *p, size_t n)
     if (!p)
         load_die("out of memory");
     return p;
+}
+
+/* -- the command line -- */
+
+enum { OPTIONS = 20 };
+
+static void set_option(const struct load_option *row, int argc, char **argv)
+{
+    if (row->flag)
+        *row->flag = true;
+    if (row->number)
+        *row->number = strtoul(optarg, NULL, 10);
+    if (row->text)
+        *row->text = optarg;
+    if (row->second) {
+        if (optind >= argc)
+            load_die("--%s takes two words", row->name);
+        *row->second = argv[optind++];
+    }
+}
+
+int load_options(int argc, char **argv, const struct load_option *rows, const char *usage)
+{
+    struct option names[OPTIONS + 1] = {{.name = NULL}};
+    for (int i = 0; rows[i].name; i++) {
+        if (i == OPTIONS)
+            load_die("more than %d options", OPTIONS);
+        names[i] = (struct option){.name = rows[i].name, .has_arg = !rows[i].flag, .val = i};
+    }
+    for (int c; (c = getopt_long(argc, argv, "", names, NULL)) != -1;) {
+        if (c == '?')
+            exit(64);
+        set_option(&rows[c], argc, argv);
+    }
+    if (optind + 1 != argc)
+        load_die("usage: %s", usage);
+    return atoi(argv[optind]);
 }
 
 /* -- figures -- */

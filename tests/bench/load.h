@@ -14,6 +14,20 @@ double load_cpu(void); /* seconds that this process has used */
 /* Ends the process with status 1 and a sentence. */
 _Noreturn void load_die(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* -- the command line -- */
+
+/* An option and what it sets; of the pointers those that are not wanted are NULL. */
+struct load_option {
+    const char *name;
+    bool *flag;            /* set to true: the option takes no word */
+    unsigned long *number; /* its word as a number */
+    const char **text;     /* its word; borrowed from argv */
+    const char **second;   /* the word behind that, when the option takes two */
+};
+/* Read options up to a row without a name, then the one word behind them: a port. Ends the process with the
+ * usage line when there is another count of words, with status 64 at an unknown option. */
+int load_options(int argc, char **argv, const struct load_option *rows, const char *usage);
+
 /* -- figures: times of single items, in seconds -- */
 
 struct figures {

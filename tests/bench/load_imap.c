@@ -11,7 +11,6 @@
  * Prints JSON: append one object; script one object for each command {command, ms, bytes, lines, status};
  * probe one object {command: {count, p50_ms, p99_ms, max_ms}}. */
 #include "tests/bench/load.h"
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,8 +18,8 @@
 #include <time.h>
 
 static struct {
-    int port, lmtp;
-    unsigned long sessions, window, messages, size, people, pause_ms;
+    int port;
+    unsigned long sessions, window, messages, size, people, pause_ms, lmtp;
     const char *user, *password, *mailbox;
 } o = {.sessions = 1,
        .window = 1,
@@ -279,7 +278,7 @@ static int probe(void)
             count++;
     }
     if (o.lmtp) {
-        link_open(&lmtp.link, o.lmtp, &lmtp);
+        link_open(&lmtp.link, (int)o.lmtp, &lmtp);
         lmtp.letter = letter_new(o.size);
         link_sayf(&lmtp.link, "LHLO probe.example\r\n");
         lmtp_say(2);
@@ -305,48 +304,15 @@ static int probe(void)
 
 static void options(int argc, char **argv)
 {
-    static const struct option names[] = {{"sessions", 1, NULL, 's'}, {"window", 1, NULL, 'w'},
-                                          {"messages", 1, NULL, 'm'}, {"size", 1, NULL, 'z'},
-                                          {"people", 1, NULL, 'p'},   {"user", 1, NULL, 'u'},
-                                          {"mailbox", 1, NULL, 'b'},  {"pause", 1, NULL, 'q'},
-                                          {"lmtp", 1, NULL, 'l'},     {NULL, 0, NULL, 0}};
-    for (int c; (c = getopt_long(argc, argv, "", names, NULL)) != -1;) {
-        unsigned long number = optarg ? strtoul(optarg, NULL, 10) : 0;
-        switch (c) {
-        case 's':
-            o.sessions = number;
-            break;
-        case 'w':
-            o.window = number;
-            break;
-        case 'm':
-            o.messages = number;
-            break;
-        case 'z':
-            o.size = number;
-            break;
-        case 'p':
-            o.people = number;
-            break;
-        case 'q':
-            o.pause_ms = number;
-            break;
-        case 'l':
-            o.lmtp = (int)number;
-            break;
-        case 'u':
-            o.user = optarg;
-            break;
-        case 'b':
-            o.mailbox = optarg;
-            break;
-        default:
-            exit(64);
-        }
-    }
-    if (optind + 1 != argc || !o.people || !o.sessions)
-        load_die("usage: load_imap append|script|probe [OPTIONS] PORT");
-    o.port = atoi(argv[optind]);
+    static const struct load_option rows[] = {
+        {.name = "sessions", .number = &o.sessions}, {.name = "window", .number = &o.window},
+        {.name = "messages", .number = &o.messages}, {.name = "size", .number = &o.size},
+        {.name = "people", .number = &o.people},     {.name = "user", .text = &o.user},
+        {.name = "mailbox", .text = &o.mailbox},     {.name = "pause", .number = &o.pause_ms},
+        {.name = "lmtp", .number = &o.lmtp},         {.name = NULL}};
+    o.port = load_options(argc, argv, rows, "load_imap append|script|probe [OPTIONS] PORT");
+    if (!o.people || !o.sessions)
+        load_die("load_imap: no people, or no sessions");
 }
 
 int main(int argc, char **argv)

@@ -11,7 +11,6 @@
  *     --each-connects     a connection for each message    --sender ADDRESS
  *     --until-broken      a lost connection or a 4xx ends the run without a complaint */
 #include "tests/bench/load.h"
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -195,65 +194,23 @@ static void start(struct session *s)
 
 static void options(int argc, char **argv)
 {
-    static const struct option names[] = {{"lmtp", 0, NULL, 'l'},         {"each-connects", 0, NULL, 'c'},
-                                          {"sessions", 1, NULL, 's'},     {"messages", 1, NULL, 'm'},
-                                          {"size", 1, NULL, 'z'},         {"rcpts", 1, NULL, 'r'},
-                                          {"people", 1, NULL, 'p'},       {"domain", 1, NULL, 'd'},
-                                          {"first", 1, NULL, 'f'},        {"to", 1, NULL, 't'},
-                                          {"login", 1, NULL, 'u'},        {"sender", 1, NULL, 'e'},
-                                          {"until-broken", 0, NULL, 'b'}, {NULL, 0, NULL, 0}};
-    for (int c; (c = getopt_long(argc, argv, "", names, NULL)) != -1;) {
-        unsigned long number = optarg ? strtoul(optarg, NULL, 10) : 0;
-        switch (c) {
-        case 'l':
-            o.lmtp = true;
-            break;
-        case 'c':
-            o.each_connects = true;
-            break;
-        case 'b':
-            o.until_broken = true;
-            break;
-        case 's':
-            o.sessions = number;
-            break;
-        case 'm':
-            o.messages = number;
-            break;
-        case 'z':
-            o.size = number;
-            break;
-        case 'r':
-            o.rcpts = number;
-            break;
-        case 'p':
-            o.people = number;
-            break;
-        case 'f':
-            o.first = number;
-            break;
-        case 'd':
-            o.domain = optarg;
-            break;
-        case 't':
-            o.to = optarg;
-            break;
-        case 'e':
-            o.sender = optarg;
-            break;
-        case 'u':
-            o.user = optarg;
-            if (optind >= argc)
-                load_die("--login USER PASSWORD");
-            o.password = argv[optind++];
-            break;
-        default:
-            exit(64);
-        }
-    }
-    if (optind + 1 != argc || !o.people || !o.rcpts)
-        load_die("usage: load_smtp [OPTIONS] PORT");
-    o.port = atoi(argv[optind]);
+    static const struct load_option rows[] = {{.name = "lmtp", .flag = &o.lmtp},
+                                              {.name = "each-connects", .flag = &o.each_connects},
+                                              {.name = "until-broken", .flag = &o.until_broken},
+                                              {.name = "sessions", .number = &o.sessions},
+                                              {.name = "messages", .number = &o.messages},
+                                              {.name = "size", .number = &o.size},
+                                              {.name = "rcpts", .number = &o.rcpts},
+                                              {.name = "people", .number = &o.people},
+                                              {.name = "first", .number = &o.first},
+                                              {.name = "domain", .text = &o.domain},
+                                              {.name = "to", .text = &o.to},
+                                              {.name = "sender", .text = &o.sender},
+                                              {.name = "login", .text = &o.user, .second = &o.password},
+                                              {.name = NULL}};
+    o.port = load_options(argc, argv, rows, "load_smtp [OPTIONS] PORT");
+    if (!o.people || !o.rcpts)
+        load_die("load_smtp: no people, or no recipients");
     if (o.sessions > o.messages)
         o.sessions = o.messages;
 }
