@@ -21,7 +21,7 @@ imapd_imapd_LDADD = imapd/libimap.a common/libdirectory.a common/libstore.a comm
 dist_man_MANS += doc/imapd.8
 
 # The core on ports of its own, over a store and a directory in memory.
-IMAP_FAKES = tests/lib/fake_store.h tests/lib/fake_store.c tests/lib/fake_directory.h tests/lib/fake_directory.c \
+IMAP_FAKES = tests/lib/fake_store.h tests/lib/fake_store_int.h tests/lib/fake_store.c tests/lib/fake_messages.c tests/lib/fake_directory.h tests/lib/fake_directory.c \
 	tests/lib/fake_content.h tests/lib/fake_content.c
 IMAP_ALONE_LIBS = imapd/libimap.a common/libmime.a common/libnet.a common/libbase.a $(NET_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS)
 check_PROGRAMS += tests/lib/imapalone
