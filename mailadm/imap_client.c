@@ -469,21 +469,6 @@ void imap_close(struct imap_client **cp)
 
 /* -- logging in -- */
 
-static bool base64(struct buf *b, struct span v)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    bool ok = true;
-    for (size_t i = 0; ok && i < v.n; i += 3) {
-        size_t n = v.n - i < 3 ? v.n - i : 3;
-        uint32_t w = 0;
-        for (size_t k = 0; k < 3; k++)
-            w = w << 8 | (k < n ? (unsigned char)v.p[i + k] : 0U);
-        for (size_t k = 0; ok && k < 4; k++)
-            ok = buf_add_char(b, k <= n ? digits[w >> (18 - 6 * k) & 63] : '=');
-    }
-    return ok;
-}
-
 /* The continuation that AUTHENTICATE asks for. */
 static enum err_code send_response(struct imap_client *c, struct span response)
 {
@@ -505,7 +490,8 @@ static enum err_code auth_plain(struct imap_client *c, const char *authzid, cons
     bool ok = buf_add_str(&blob, authzid) && buf_add_char(&blob, '\0') && buf_add_str(&blob, authcid) &&
               buf_add_char(&blob, '\0') && buf_add_span(&blob, password);
     bool initial = imap_can(c, "SASL-IR");
-    ok = ok && (!initial || buf_add_str(&line, "AUTHENTICATE PLAIN ")) && base64(&line, buf_span(&blob));
+    ok = ok && (!initial || buf_add_str(&line, "AUTHENTICATE PLAIN ")) &&
+         buf_add_base64(&line, buf_span(&blob));
     if (ok && initial) {
         code = imap_ask(c, buf_span(&line), NULL, NULL);
     } else if (ok) {

@@ -144,6 +144,21 @@ bool buf_add_char(struct buf *b, char c)
     return buf_add(b, &c, 1);
 }
 
+bool buf_add_base64(struct buf *b, struct span v)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    bool ok = true;
+    for (size_t i = 0; ok && i < v.n; i += 3) {
+        size_t n = v.n - i < 3 ? v.n - i : 3;
+        uint32_t w = 0;
+        for (size_t k = 0; k < 3; k++)
+            w = w << 8 | (k < n ? (unsigned char)v.p[i + k] : 0U);
+        for (size_t k = 0; ok && k < 4; k++)
+            ok = buf_add_char(b, k <= n ? digits[w >> (18 - 6 * k) & 63] : '=');
+    }
+    return ok;
+}
+
 bool buf_vaddf(struct buf *b, const char *fmt, va_list ap)
 {
     char small[256];

@@ -201,26 +201,11 @@ static bool is_safe(struct span v)
     return safe;
 }
 
-static bool put_base64(struct buf *b, struct span v)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    bool ok = true;
-    for (size_t i = 0; ok && i < v.n; i += 3) {
-        size_t n = v.n - i < 3 ? v.n - i : 3;
-        uint32_t w = 0;
-        for (size_t k = 0; k < 3; k++)
-            w = w << 8 | (k < n ? (unsigned char)v.p[i + k] : 0U);
-        for (size_t k = 0; ok && k < 4; k++)
-            ok = buf_add_char(b, k <= n ? digits[w >> (18 - 6 * k) & 63] : '=');
-    }
-    return ok;
-}
-
 static bool put_value(struct buf *b, struct span name, struct span v)
 {
     if (is_safe(v))
         return buf_add_span(b, name) && buf_add_str(b, ": ") && buf_add_span(b, v) && buf_add_char(b, '\n');
-    return buf_add_span(b, name) && buf_add_str(b, ":: ") && put_base64(b, v) && buf_add_char(b, '\n');
+    return buf_add_span(b, name) && buf_add_str(b, ":: ") && buf_add_base64(b, v) && buf_add_char(b, '\n');
 }
 
 static bool on_import(void *arg, const struct ldif_record *r)

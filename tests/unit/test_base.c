@@ -181,12 +181,31 @@ static void identities(void **state)
     assert_string_not_equal(a.text, b.text);
 }
 
+static void test_base64(void **state)
+{
+    (void)state;
+    static const char *const rows[][2] = {{"", ""},
+                                          {"f", "Zg=="},
+                                          {"fo", "Zm8="},
+                                          {"foo", "Zm9v"},
+                                          {"foob", "Zm9vYg=="},
+                                          {"fooba", "Zm9vYmE="},
+                                          {"foobar", "Zm9vYmFy"}}; /* RFC 4648 10 */
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct buf b;
+        buf_init(&b, 64);
+        assert_true(buf_add_base64(&b, span_str(rows[i][0])));
+        assert_true(span_eq(buf_span(&b), span_str(rows[i][1])));
+        buf_free(&b);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(span_numbers), cmocka_unit_test(span_cuts),  cmocka_unit_test(buf_limits),
-        cmocka_unit_test(records),      cmocka_unit_test(arenas),     cmocka_unit_test(configuration),
-        cmocka_unit_test(grants),       cmocka_unit_test(identities),
+        cmocka_unit_test(test_base64),   cmocka_unit_test(span_numbers), cmocka_unit_test(span_cuts),
+        cmocka_unit_test(buf_limits),    cmocka_unit_test(records),      cmocka_unit_test(arenas),
+        cmocka_unit_test(configuration), cmocka_unit_test(grants),       cmocka_unit_test(identities),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
