@@ -44,9 +44,14 @@ static enum err_code gather_changes(struct tx *t, struct purging *p, bool all, b
     return scan_close(&s);
 }
 
-static enum err_code drop_changes(struct tx *t, struct purging *p)
+/* Between two slices, too, change_floor tells what is left. */
+static enum err_code drop_changes(struct tx *t, struct purging *p, struct purge_said *out)
 {
-    enum err_code code = content_refs_drop(t, &p->contents);
+    out->changes = p->count;
+    p->b.r.change_floor = get_be64(p->keys.p + (size_t)(p->count - 1) * 8);
+    enum err_code code = box_put_quietly(t, &p->b);
+    if (code == ERR_OK)
+        code = content_refs_drop(t, &p->contents);
     for (uint32_t i = 0; i < p->count && code == ERR_OK; i++) {
         unsigned char key[KEY_CHANGE];
         key_pair(key, p->b.id, get_be64(p->keys.p + (size_t)i * 8));
@@ -61,13 +66,8 @@ static enum err_code purge_history(struct tx *t, struct purging *p, struct purge
     enum err_code code = gather_changes(t, p, false, &more);
     if (code != ERR_OK || p->count == 0)
         return code;
-    p->b.r.change_floor = get_be64(p->keys.p + (size_t)(p->count - 1) * 8);
-    code = box_put_quietly(t, &p->b);
-    if (code == ERR_OK)
-        code = drop_changes(t, p);
-    out->changes = p->count;
     out->more = more;
-    return code;
+    return drop_changes(t, p, out);
 }
 
 /* -- a deleted mailbox: rows first, then its changes, then itself -- */
@@ -124,12 +124,8 @@ static enum err_code purge_box(struct tx *t, struct purging *p, struct purge_sai
         code = gather_changes(t, p, true, &more);
     if (code != ERR_OK)
         return code;
-    if (p->count) {
-        p->b.r.change_floor = p->b.r.modseq;
-        out->changes = p->count;
-        code = box_put_quietly(t, &p->b);
-        return code == ERR_OK ? drop_changes(t, p) : code;
-    }
+    if (p->count)
+        return drop_changes(t, p, out);
     out->more = false;
     out->mailboxes = 1;
     return drop_box(t, p);

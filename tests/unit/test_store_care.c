@@ -557,6 +557,31 @@ static void read_record(struct engine *e, uint64_t content, char out[20])
     buf_free(&b);
 }
 
+/* A deleted mailbox goes in slices, a verification between two of them sees a store that is whole. */
+static void test_verify_between_slices(void **state)
+{
+    (void)state;
+    struct purge_said said = {.more = 1};
+    struct engine *e = open_filled();
+    drive_create(e, 1, "Large");
+    for (int i = 0; i < 5; i++)
+        drive_append(e, 1, "Large", NULL, "deleted");
+    const struct purge_ask ask = {drive_status(e, 1, "Large").id, drive_account(1), INT64_MAX, 2, 0};
+    drive_delete(e, 1, "Large");
+    unsigned slices = 0;
+    for (; said.more; slices++) {
+        struct job *j = job_new(WIRE_PURGE);
+        assert_true(buf_add(&j->body, &ask, sizeof ask));
+        j = drive_call(e, j);
+        assert_int_equal(j->code, ERR_OK);
+        assert_int_equal(j->answer.v[0].n, sizeof said);
+        memcpy(&said, j->answer.v[0].p, sizeof said);
+        assert_clean(e);
+    }
+    assert_true(said.mailboxes == 1 && slices > 6);
+    engine_close(&e);
+}
+
 /* A content that was made anew is told, with a message of it, until it has been described: once. */
 static void test_describe(void **state)
 {
@@ -818,6 +843,7 @@ int main(void)
         CARE_TEST(test_dead_segments_go),
         CARE_TEST(test_logs_are_held),
         CARE_TEST(test_verify_finds_and_repairs),
+        CARE_TEST(test_verify_between_slices),
         CARE_TEST(test_describe),
         CARE_TEST(test_verify_names_who_is_hit),
         CARE_TEST(test_verify_of_an_upgraded_store),
