@@ -2,7 +2,8 @@
  * slices in ascending order of account. The hard problem is to give each account exactly one copy whatever
  * dies when: the entry's own accounts and the groups' members are merged into one ascending order, the cursor
  * is recorded with each slice in one transaction, and whoever leases the entry next starts after it. Entries
- * that ask for a notice (a mailbox nearly full, a message given up) are composed here (notice.c). */
+ * that ask for a notice (a mailbox or a unit nearly full, a message given up) are composed here (notice.c).
+ */
 #include "smtpd/delivery.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
@@ -249,7 +250,7 @@ static void notice_known(void *session, enum err_code code, const struct dir_ent
         return;
     }
     if (code == ERR_OK && e->kind != DIR_ACCOUNT) { /* remote: until there is a relay */
-        notice_nobody(d, e->kind == DIR_REMOTE ? "the sender is elsewhere" : "the sender is a group");
+        notice_nobody(d, e->kind == DIR_REMOTE ? "the address is elsewhere" : "the address is a group's");
         return;
     }
     if (code == ERR_OK) {
@@ -266,7 +267,7 @@ static void notice_known(void *session, enum err_code code, const struct dir_ent
         return;
     }
     log_event(LOG_INFO, NULL,
-              d->kind == STORE_QUEUED_WARNING ? "delivery.notice.quota" : "delivery.notice.undelivered",
+              d->kind == STORE_QUEUED_REPORT ? "delivery.notice.undelivered" : "delivery.notice.quota",
               F_STR("trace", trace.text), F_SPAN("to", e->address), F_STR("about", d->trace.text));
     store_notice(d->store, d->queue_id, &e->id, &trace, content, d->ticket, noticed);
     content_free(&content);
@@ -284,6 +285,7 @@ static void copy_notice(struct delivery *d, const struct store_queued *e)
                                 .limit_bytes = e->note.limit_bytes,
                                 .messages = e->note.messages,
                                 .limit_messages = e->note.limit_messages,
+                                .unit = d->direct_count ? d->direct[0].address : SPAN(""),
                                 .subject = buf_span(&d->subject),
                                 .lost = &d->trace,
                                 .queued_s = e->queued_us / 1000000,
@@ -291,10 +293,22 @@ static void copy_notice(struct delivery *d, const struct store_queued *e)
                                 .target_count = d->direct_count};
 }
 
+/* Who hears of units. */
+static void tell_unit(struct delivery *d)
+{
+    char text[300];
+    const struct conf *c = worker_conf(d->w);
+    snprintf(text, sizeof text, "postmaster@%s", c->domains.n ? c->domains.v[0] : c->hostname);
+    directory_lookup(d->directory, span_str(*c->quota_unit_notice ? c->quota_unit_notice : text), NULL,
+                     d->ticket, notice_known);
+}
+
 static void make_notice(struct delivery *d, const struct store_queued *e)
 {
     copy_notice(d, e);
-    if (e->kind == STORE_QUEUED_REPORT)
+    if (e->kind == STORE_QUEUED_UNIT)
+        tell_unit(d);
+    else if (e->kind == STORE_QUEUED_REPORT)
         directory_lookup(d->directory, buf_span(&d->sender), NULL, d->ticket, notice_known);
     else if (d->direct_count)
         directory_account(d->directory, &d->direct[0].id, d->ticket, notice_known);

@@ -28,19 +28,20 @@ static bool put_date(struct buf *out, int64_t at_s)
 
 static bool put_header(const struct notice *n, struct buf *out)
 {
-    const bool warning = n->kind == STORE_QUEUED_WARNING;
+    static const char *const subjects[] = {
+        [STORE_QUEUED_WARNING] = "Hộp thư sắp đầy / Your mailbox is nearly full",
+        [STORE_QUEUED_REPORT] = "Thư không đến được người nhận / Undelivered mail",
+        [STORE_QUEUED_UNIT] = "Đơn vị sắp hết dung lượng thư / A unit's mail quota is nearly used up"};
+    const bool report = n->kind == STORE_QUEUED_REPORT;
     char from[300];
     snprintf(from, sizeof from, "postmaster@%s", domain(n->conf));
     return buf_add_str(out, "Return-Path: <>\r\nFrom: ") &&
            header_write_mailbox(out, SPAN("Hệ thống thư điện tử"), span_str(from)) &&
            buf_add_str(out, "\r\nTo: ") && header_write_mailbox(out, n->to_name, n->to_address) &&
-           buf_add_str(out, "\r\n") &&
-           header_write(out, SPAN("Subject"),
-                        warning ? SPAN("Hộp thư sắp đầy / Your mailbox is nearly full")
-                                : SPAN("Thư không đến được người nhận / Undelivered mail")) &&
+           buf_add_str(out, "\r\n") && header_write(out, SPAN("Subject"), span_str(subjects[n->kind])) &&
            buf_add_str(out, "Date: ") && put_date(out, n->now_s) &&
            buf_addf(out, "\r\nMessage-ID: <%s@%s>\r\n", n->trace->text, n->conf->hostname) &&
-           buf_addf(out, "Auto-Submitted: %s\r\n", warning ? "auto-generated" : "auto-replied") &&
+           buf_addf(out, "Auto-Submitted: %s\r\n", report ? "auto-replied" : "auto-generated") &&
            buf_add_str(out, "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n"
                             "Content-Transfer-Encoding: 8bit\r\n\r\n");
 }
@@ -100,6 +101,26 @@ static bool put_warning(const struct notice *n, struct buf *out)
                     "longer need and empty the trash, or ask your administrator.\r\n");
 }
 
+static bool put_unit(const struct notice *n, struct buf *out)
+{
+    return buf_add_str(
+               out,
+               "Hộp thư của các tài khoản thuộc đơn vị sau sắp dùng hết dung lượng chung:\r\n\r\n    ") &&
+           put_safe(out, n->unit, SUBJECT_SHOWN) && buf_add_str(out, "\r\n") &&
+           put_use(n, out, "trong", "thư") &&
+           buf_add_str(
+               out,
+               "\r\nKhi hết dung lượng, thư mới gửi đến mọi tài khoản của đơn vị và của các đơn vị trực\r\n"
+               "thuộc sẽ không nhận được. Xem ai dùng nhiều: mailadm quota list ĐƠN-VỊ.\r\n"
+               "\r\n-- \r\nThe mailboxes of this unit have nearly used up what they have in common:\r\n\r\n  "
+               "  ") &&
+           put_safe(out, n->unit, SUBJECT_SHOWN) && buf_add_str(out, "\r\n") &&
+           put_use(n, out, "of", "messages") &&
+           buf_add_str(out, "\r\nOnce it is used up, no new mail can be delivered to anybody in it or in the "
+                            "units below.\r\n"
+                            "Who uses how much: mailadm quota list UNIT.\r\n");
+}
+
 /* -- not delivered -- */
 
 static bool put_lost(const struct notice *n, struct buf *out, const char *subject, const char *trace)
@@ -146,8 +167,9 @@ enum err_code notice_compose(const struct notice *n, struct content **out)
 {
     struct buf text;
     buf_init(&text, NOTICE_LIMIT);
-    bool ok = put_header(n, &text) &&
-              (n->kind == STORE_QUEUED_WARNING ? put_warning(n, &text) : put_report(n, &text));
+    bool ok = put_header(n, &text) && (n->kind == STORE_QUEUED_WARNING ? put_warning(n, &text)
+                                       : n->kind == STORE_QUEUED_UNIT  ? put_unit(n, &text)
+                                                                       : put_report(n, &text));
     enum err_code code = ok ? pack(buf_span(&text), out) : ERR_LIMIT;
     buf_free(&text);
     return code;

@@ -1,5 +1,5 @@
-/* The messages that the system writes itself, in Vietnamese and English: a mailbox that is nearly full, and a
- * message that did not arrive. */
+/* The messages that the system writes itself, in Vietnamese and English: a mailbox or a unit that is nearly
+ * full, and a message that did not arrive. */
 #ifndef PROV_SMTPD_NOTICE_H
 #define PROV_SMTPD_NOTICE_H
 
@@ -13,8 +13,9 @@ struct notice {
     int64_t now_s;
     struct span to_address, to_name;
     enum store_queued_kind kind;
-    /* STORE_QUEUED_WARNING; limits of 0: none */
+    /* STORE_QUEUED_WARNING, STORE_QUEUED_UNIT; limits of 0: none */
     uint64_t bytes, limit_bytes, messages, limit_messages;
+    struct span unit; /* STORE_QUEUED_UNIT: its name */
     /* STORE_QUEUED_REPORT: what did not arrive, and where */
     struct span subject; /* decoded, or "" */
     const struct trace_id *lost;

@@ -265,7 +265,7 @@ static bool tell_queued(struct pending *p, const struct wire_queued *w, struct w
     }
     q.to = to;
     q.meta = wire_text(in);
-    if (!to || w->kind > STORE_QUEUED_REPORT || !wire_whole(in))
+    if (!to || w->kind > STORE_QUEUED_UNIT || !wire_whole(in))
         return false;
     TELL(p, store_queued_cb, ERR_OK, &q);
     return true;

@@ -234,6 +234,10 @@ struct engine {
 
 enum { NAME_KEY_LIMIT = KEY_UUID + STORE_NAME_LIMIT };
 
+struct quota_figures {
+    uint64_t bytes, limit_bytes, messages, limit_messages; /* limits of 0: none */
+};
+
 /* What a transaction changes in memory when it commits: the use of units, accounts that became full or have
  * room again, and notices that it has to queue. */
 struct quota_news {
@@ -246,7 +250,7 @@ struct quota_news {
     size_t full_count, full_cap;
     struct quota_notice {
         struct uuid account;
-        struct rec_quota q;
+        struct quota_figures figures;
     } * notices;
     size_t notice_count, notice_cap;
     bool units_read; /* the records of units changed */
@@ -535,7 +539,9 @@ static inline enum quota_how quota_how_of(const struct job *j)
 /* After new limits: a notice is due again only once its use has passed the threshold of them. */
 void quota_limits_changed(struct tx *t, const struct uuid *id, struct rec_quota *q);
 bool quota_is_full(const struct rec_quota *q);
-/* Queue the notices of a transaction; its last step but the outcome. */
+/* What becomes of the mark that its holder was warned: 1 it is set, and a notice is due; -1 it goes; 0. */
+int quota_crossing(const struct engine *e, const struct quota_figures *f, bool warned, bool rising);
+/* Queue the notices of a transaction, those of units too; its last step but the outcome. */
 enum err_code quota_notify(struct tx *t) CHECK_RESULT;
 void quota_news_clear(struct quota_news *n);
 void quota_news_free(struct quota_news *n);
@@ -548,6 +554,9 @@ void units_close(struct engine *e);
 void units_add(struct tx *t, const struct unit_change *c);
 /* Whether so much more fits into a unit and those above it, with what the transaction has added. */
 bool units_fit(const struct tx *t, const struct uuid *unit, const struct quota_wish *w);
+/* The marks of units that the transaction brings over their threshold, or well below it, and their notices.
+ */
+enum err_code units_watch(struct tx *t) CHECK_RESULT;
 /* It was committed, or not. */
 void units_settle(struct tx *t, bool committed);
 bool units_is_full(struct engine *e, const struct uuid *account);
@@ -709,6 +718,9 @@ enum err_code queue_get(struct tx *t, uint64_t id, struct buf *v, struct rec_que
 /* A new entry, due at q->due_us. */
 enum err_code queue_new(struct tx *t, const struct rec_queue *q, uint64_t *id) CHECK_RESULT;
 enum err_code queue_drop(struct tx *t, uint64_t id, const struct rec_queue *q) CHECK_RESULT;
+/* The quota of a unit is nearly used up. */
+enum err_code notice_unit(struct tx *t, const struct uuid *id, const struct rec_unit *u,
+                          const struct quota_figures *f) CHECK_RESULT;
 /* Take a notice off the queue. */
 enum err_code notice_drop(struct tx *t, uint64_t id, const struct rec_queue *q) CHECK_RESULT;
 int64_t queue_retry_us(const struct engine *e, uint32_t attempts);

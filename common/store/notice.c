@@ -4,27 +4,48 @@
  * no quota keeps it out. */
 #include "common/store/engine_int.h"
 
+static enum err_code warn(struct tx *t, enum queue_kind kind, const struct uuid *about, struct span name,
+                          const struct quota_figures *f)
+{
+    const struct wire_target w = {.id = *about, .kind = STORE_TO_ACCOUNT};
+    struct rec_queue q = {.queued_us = clock_wall_us(),
+                          .kind = (uint8_t)kind,
+                          .target_count = 1,
+                          .note = {f->bytes, f->limit_bytes, f->messages, f->limit_messages}};
+    struct buf target;
+    uint64_t id;
+    buf_init(&target, 0xffff + 64);
+    q.due_us = q.queued_us;
+    enum err_code code = queue_target_put(&target, &w, name) ? ERR_OK : ERR_LIMIT;
+    q.targets = buf_span(&target);
+    if (code == ERR_OK)
+        code = queue_new(t, &q, &id);
+    buf_free(&target);
+    return code;
+}
+
+enum err_code notice_unit(struct tx *t, const struct uuid *id, const struct rec_unit *u,
+                          const struct quota_figures *f)
+{
+    struct buf name;
+    buf_init(&name, 0xffff);
+    bool ok = buf_add_span(&name, u->name);
+    if (u->code.n)
+        ok =
+            ok && buf_addf(&name, "%s%.*s%s", u->name.n ? " (" : "", SPAN_ARG(u->code), u->name.n ? ")" : "");
+    enum err_code code = warn(t, QUEUE_UNIT, id, ok ? buf_span(&name) : u->code, f);
+    buf_free(&name);
+    return code;
+}
+
 enum err_code quota_notify(struct tx *t)
 {
     enum err_code code = ERR_OK;
     for (size_t i = 0; i < t->quota.notice_count && code == ERR_OK; i++) {
         const struct quota_notice *n = &t->quota.notices[i];
-        const struct wire_target w = {.id = n->account, .kind = STORE_TO_ACCOUNT};
-        struct rec_queue q = {.queued_us = clock_wall_us(),
-                              .kind = QUEUE_WARNING,
-                              .target_count = 1,
-                              .note = {n->q.bytes, n->q.limit_bytes, n->q.messages, n->q.limit_messages}};
-        struct buf target;
-        uint64_t id;
-        buf_init(&target, 256);
-        q.due_us = q.queued_us;
-        code = queue_target_put(&target, &w, SPAN("")) ? ERR_OK : ERR_LIMIT;
-        q.targets = buf_span(&target);
-        if (code == ERR_OK)
-            code = queue_new(t, &q, &id);
-        buf_free(&target);
+        code = warn(t, QUEUE_WARNING, &n->account, SPAN(""), &n->figures);
     }
-    return code;
+    return code == ERR_OK ? units_watch(t) : code;
 }
 
 enum err_code notice_drop(struct tx *t, uint64_t id, const struct rec_queue *q)
@@ -33,10 +54,11 @@ enum err_code notice_drop(struct tx *t, uint64_t id, const struct rec_queue *q)
     return code == ERR_OK ? queue_drop(t, id, q) : code;
 }
 
-/* A warning goes to the account that it is about, whatever the worker says. */
+/* A warning goes to the account that it is about, whatever the worker says; who hears of a unit is in the
+ * configuration. */
 static bool is_for(const struct rec_queue *q, const struct uuid *account)
 {
-    if (q->kind == QUEUE_REPORT)
+    if (q->kind == QUEUE_REPORT || q->kind == QUEUE_UNIT)
         return !uuid_is_none(account);
     return q->kind == QUEUE_WARNING && q->targets.n >= KEY_UUID &&
            memcmp(q->targets.p, account->b, KEY_UUID) == 0;

@@ -19,13 +19,13 @@ void full_add(struct full_change **v, size_t *n, size_t *cap, const struct full_
     (*v)[(*n)++] = *c;
 }
 
-static void notice_add(struct quota_news *n, const struct uuid *account, const struct rec_quota *q)
+static void notice_add(struct quota_news *n, const struct uuid *account, const struct quota_figures *f)
 {
     if (n->notice_count == n->notice_cap) {
         n->notice_cap = n->notice_cap ? n->notice_cap * 2 : 8;
         n->notices = xrealloc(n->notices, n->notice_cap * sizeof *n->notices);
     }
-    n->notices[n->notice_count++] = (struct quota_notice){*account, *q};
+    n->notices[n->notice_count++] = (struct quota_notice){*account, *f};
 }
 
 void quota_news_clear(struct quota_news *n)
@@ -158,23 +158,32 @@ static bool at_least(uint64_t use, uint64_t limit, unsigned percent)
     return limit && use >= limit - share(limit, 100 - percent);
 }
 
-static bool above(const struct rec_quota *q, unsigned percent)
+static bool above(const struct quota_figures *f, unsigned percent)
 {
-    return at_least(q->bytes, q->limit_bytes, percent) || at_least(q->messages, q->limit_messages, percent);
+    return at_least(f->bytes, f->limit_bytes, percent) || at_least(f->messages, f->limit_messages, percent);
+}
+
+int quota_crossing(const struct engine *e, const struct quota_figures *f, bool warned, bool rising)
+{
+    const unsigned at = e->o.quota_warning;
+    if (!at)
+        return 0;
+    if (!warned)
+        return rising && above(f, at);
+    return above(f, at > WARNED_UNTIL ? at - WARNED_UNTIL : 1) ? 0 : -1;
 }
 
 /* Passed for the first time: a notice. Well below it again: the next time is a first one. */
 static void watch_threshold(struct tx *t, const struct uuid *id, struct rec_quota *q, bool rising)
 {
-    const unsigned at = t->e->o.quota_warning;
-    if (!at || !(q->flags & QUOTA_TOLD))
+    const struct quota_figures f = {q->bytes, q->limit_bytes, q->messages, q->limit_messages};
+    if (!(q->flags & QUOTA_TOLD))
         return;
-    if (!(q->flags & QUOTA_WARNED)) {
-        if (!rising || !above(q, at))
-            return;
+    int crossing = quota_crossing(t->e, &f, q->flags & QUOTA_WARNED, rising);
+    if (crossing > 0) {
         q->flags |= QUOTA_WARNED;
-        notice_add(&t->quota, id, q);
-    } else if (!above(q, at > WARNED_UNTIL ? at - WARNED_UNTIL : 1)) {
+        notice_add(&t->quota, id, &f);
+    } else if (crossing < 0) {
         q->flags &= (uint8_t)~QUOTA_WARNED;
     }
 }

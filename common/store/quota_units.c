@@ -16,6 +16,8 @@ struct node {
     struct uuid id, parent;
     struct node *up; /* NULL: top, or its parent is not known */
     bool known;      /* the directory has it; else only accounts name it */
+    bool warned;     /* the notice was queued (UNIT_WARNED) */
+    int mark;        /* what the open transaction makes of it: 1, -1, or 0: nothing */
     uint64_t limit_bytes, limit_messages;
     struct use own, tree;      /* committed */
     uint64_t more, more_count; /* the open transaction's, of the tree (modulo 2^64) */
@@ -97,6 +99,56 @@ bool units_fit(const struct tx *t, const struct uuid *unit, const struct quota_w
     return true;
 }
 
+/* -- the threshold -- */
+
+static enum err_code mark_unit(struct tx *t, struct node *x, bool warned, const struct quota_figures *f)
+{
+    struct rec_unit r;
+    struct buf old, v;
+    buf_init(&old, 256 << 10);
+    buf_init(&v, 256 << 10);
+    enum err_code code = tx_get_buf(t, T_UNIT, key_uuid(&x->id), &old);
+    if (code == ERR_OK && !rec_unit_get(buf_span(&old), &r))
+        code = ERR_BUG;
+    if (code == ERR_OK) {
+        r.flags = (uint8_t)(warned ? r.flags | UNIT_WARNED : r.flags & ~UNIT_WARNED);
+        code = rec_unit_put(&r, &v) ? tx_put(t, T_UNIT, key_uuid(&x->id), buf_span(&v)) : ERR_BUG;
+    }
+    if (code == ERR_OK && warned)
+        code = notice_unit(t, &x->id, &r, f);
+    if (code == ERR_OK)
+        x->mark = warned ? 1 : -1;
+    buf_free(&old);
+    buf_free(&v);
+    return code == ERR_MISSING ? ERR_BUG : code;
+}
+
+static enum err_code watch_unit(struct tx *t, struct node *x)
+{
+    const struct quota_figures f = {x->tree.bytes + x->more, x->limit_bytes, x->tree.messages + x->more_count,
+                                    x->limit_messages};
+    const bool rising = (int64_t)x->more > 0 || (int64_t)x->more_count > 0;
+    int crossing = x->known && !x->mark ? quota_crossing(t->e, &f, x->warned, rising) : 0;
+    return crossing ? mark_unit(t, x, crossing > 0, &f) : ERR_OK;
+}
+
+enum err_code units_watch(struct tx *t)
+{
+    enum err_code code = ERR_OK;
+    for (size_t i = 0; i < t->quota.unit_count; i++) {
+        const struct unit_change *c = &t->quota.units[i];
+        int depth = 0;
+        if (c->accounts) /* a transfer: others leave in the next page, so what comes next decides */
+            continue;
+        for (struct node *x = find(t->e->units, &c->unit); x && depth < UNIT_DEPTH && code == ERR_OK;
+             x = x->up, depth++)
+            code = watch_unit(t, x);
+    }
+    return code;
+}
+
+/* -- its end -- */
+
 static void settle_unit(struct units *u, const struct unit_change *c, bool committed)
 {
     struct node *x = find(u, &c->unit);
@@ -105,6 +157,9 @@ static void settle_unit(struct units *u, const struct unit_change *c, bool commi
         use_add(&x->own, c);
     for (; x && depth < UNIT_DEPTH; x = x->up, depth++) {
         x->more = x->more_count = 0;
+        if (committed && x->mark)
+            x->warned = x->mark > 0;
+        x->mark = 0;
         if (committed)
             use_add(&x->tree, c);
     }
@@ -244,7 +299,7 @@ static void forget_limits(struct units *u)
     struct node *x, *next;
     HASH_ITER(hh, u->nodes, x, next)
     {
-        x->known = false;
+        x->known = x->warned = false;
         x->limit_bytes = x->limit_messages = 0;
         memset(&x->parent, 0, sizeof x->parent);
     }
@@ -271,6 +326,7 @@ static enum err_code read_unit_records(struct tx *t, struct units *u)
             HASH_ADD(hh, u->nodes, id, sizeof x->id, x);
         }
         x->known = true;
+        x->warned = r.flags & UNIT_WARNED;
         x->parent = r.parent;
         x->limit_bytes = r.limit_bytes;
         x->limit_messages = r.limit_messages;
@@ -412,13 +468,20 @@ static enum err_code drop_units(struct tx *t, const struct told_unit *v, size_t 
 
 static enum err_code put_unit(struct tx *t, const struct told_unit *u, struct buf *v)
 {
-    const struct rec_unit r = {u->w.parent, u->w.limit_bytes, u->w.limit_messages, u->code, u->name};
-    buf_reset(v);
-    if (uuid_is_none(&u->w.id) || !rec_unit_put(&r, v))
-        return ERR_SYNTAX;
-    enum err_code code = tx_get_buf(t, T_UNIT, key_uuid(&u->w.id), &t->scratch);
-    if (code != ERR_MISSING && (code != ERR_OK || span_eq(buf_span(&t->scratch), buf_span(v))))
+    struct rec_unit r = {u->w.parent, u->w.limit_bytes, u->w.limit_messages, u->code, u->name, 0},
+                    was = {.flags = 0};
+    enum err_code code =
+        uuid_is_none(&u->w.id) ? ERR_SYNTAX : tx_get_buf(t, T_UNIT, key_uuid(&u->w.id), &t->scratch);
+    if (code != ERR_OK && code != ERR_MISSING)
         return code;
+    if (code == ERR_OK && !rec_unit_get(buf_span(&t->scratch), &was))
+        return ERR_BUG;
+    r.flags = was.flags;
+    buf_reset(v);
+    if (!rec_unit_put(&r, v))
+        return ERR_SYNTAX;
+    if (code == ERR_OK && span_eq(buf_span(&t->scratch), buf_span(v)))
+        return ERR_OK;
     t->quota.units_read = true;
     return tx_put(t, T_UNIT, key_uuid(&u->w.id), buf_span(v));
 }

@@ -3,7 +3,7 @@
 #include "common/store/rec.h"
 #include <assert.h>
 
-enum { QUOTA_VERSION = 2, QUEUE_VERSION = 2 };
+enum { QUOTA_VERSION = 2, QUEUE_VERSION = 2, UNIT_VERSION = 2 };
 
 /* -- a cursor into a fixed record -- */
 struct put {
@@ -131,22 +131,22 @@ bool rec_quota_get(struct span v, struct rec_quota *out)
 
 bool rec_unit_put(const struct rec_unit *r, struct buf *out)
 {
-    return buf_add_u8(out, REC_VERSION) && buf_add(out, r->parent.b, sizeof r->parent.b) &&
+    return buf_add_u8(out, UNIT_VERSION) && buf_add(out, r->parent.b, sizeof r->parent.b) &&
            buf_add_u64(out, r->limit_bytes) && buf_add_u64(out, r->limit_messages) &&
-           put_text(out, r->code) && put_text(out, r->name);
+           put_text(out, r->code) && put_text(out, r->name) && buf_add_u8(out, r->flags);
 }
 
 bool rec_unit_get(struct span v, struct rec_unit *out)
 {
-    struct reader r;
-    if (!get_start(v, &r))
-        return false;
+    struct reader r = reader_of(v);
+    uint8_t version = read_u8(&r);
     get_bytes(&r, out->parent.b, sizeof out->parent.b);
     out->limit_bytes = read_u64(&r);
     out->limit_messages = read_u64(&r);
     out->code = read_bytes(&r, read_u16(&r));
     out->name = read_bytes(&r, read_u16(&r));
-    return !r.bad;
+    out->flags = version == UNIT_VERSION ? read_u8(&r) : 0;
+    return !r.bad && (version == 1 || version == UNIT_VERSION);
 }
 
 void rec_box_put(const struct rec_box *r, unsigned char out[REC_BOX])

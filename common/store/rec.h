@@ -78,11 +78,14 @@ enum { REC_QUOTA = 58, REC_QUOTA_1 = 25 };
 void rec_quota_put(const struct rec_quota *r, unsigned char out[REC_QUOTA]);
 bool rec_quota_get(struct span v, struct rec_quota *out) CHECK_RESULT;
 
-/* -- unit: an organisational unit as the directory has it; what its accounts use is summed up in memory -- */
+/* -- unit: an organisational unit as the directory has it; what its accounts use is summed up in memory.
+ * Version 1 has no flags; it is read, and written as 2 -- */
+enum { UNIT_WARNED = 1 /* as QUOTA_WARNED, of the sum of its accounts */ };
 struct rec_unit {
     struct uuid parent;                   /* or none */
     uint64_t limit_bytes, limit_messages; /* 0: none */
     struct span code, name;
+    uint8_t flags;
 };
 bool rec_unit_put(const struct rec_unit *r, struct buf *out) CHECK_RESULT;
 bool rec_unit_get(struct span v, struct rec_unit *out) CHECK_RESULT; /* code and name: views of v */
@@ -187,7 +190,8 @@ bool rec_change_get(struct span v, struct rec_change *out) CHECK_RESULT;
 enum queue_kind {
     QUEUE_MESSAGE, /* a content for accounts and groups */
     QUEUE_WARNING, /* no content: one account is to be told that its quota is nearly used up */
-    QUEUE_REPORT   /* the sender is to be told that the content did not reach the targets */
+    QUEUE_REPORT,  /* the sender is to be told that the content did not reach the targets */
+    QUEUE_UNIT     /* no content: the quota of a unit (id and name of the target) is nearly used up */
 };
 enum { QUEUE_NOTES = 4 };
 struct rec_queue {
@@ -204,7 +208,7 @@ struct rec_queue {
     uint8_t kind;     /* from here on: since version 2 */
     uint32_t left_count;
     struct span left;           /* targets that were full: tried again when the others are done */
-    uint64_t note[QUEUE_NOTES]; /* of a warning: bytes, their limit, messages, their limit */
+    uint64_t note[QUEUE_NOTES]; /* of both warnings: bytes, their limit, messages, their limit */
 };
 bool rec_queue_put(const struct rec_queue *r, struct buf *out) CHECK_RESULT;
 bool rec_queue_get(struct span v, struct rec_queue *out) CHECK_RESULT;

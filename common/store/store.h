@@ -81,11 +81,13 @@ struct store_queued {
     enum store_queued_kind {
         STORE_QUEUED_MESSAGE,
         STORE_QUEUED_WARNING, /* tell the account to[0] that its quota is nearly used up (note) */
-        STORE_QUEUED_REPORT   /* tell sender that the message did not reach to (address): they stayed full */
+        STORE_QUEUED_REPORT,  /* tell sender that the message did not reach to (address): they stayed full */
+        STORE_QUEUED_UNIT     /* tell the administrators that the quota of a unit (to[0]: its id, its name as
+                                 address) is nearly used up (note) */
     } kind;
     struct {
         uint64_t bytes, limit_bytes, messages, limit_messages;
-    } note;           /* of a warning */
+    } note;           /* of both warnings */
     struct span meta; /* of a report: the message's record, for mime_meta_read */
     uint64_t queue_id;
     struct trace_id trace;

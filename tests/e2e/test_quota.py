@@ -172,6 +172,23 @@ def test_given_up():
         assert b'lan@gialai.example' not in got[0].split(b'\r\n\r\n', 1)[1]
         assert p.find('binh', 'Never') == [] and len(p.find('lan', 'Never')) == 1
         until(lambda: p.adm_json('store', 'stats')['queue'] in (0, '0'))
+        # LMTP says so of each; once it is known to be full, RCPT does
+        with p.lmtp() as c:
+            c.ehlo('x')
+            c.mail('s@client.example')
+            assert [c.rcpt(province.address(n))[0] for n in ('binh', 'lan')] == [250, 250]
+            assert [c.data(sized('by LMTP', 8000)), c.getreply()[0]] == [(552, b'5.2.2 Mailbox is full'), 250]
+        assert len(p.find('lan', 'by LMTP')) == 1 and p.find('binh', 'by LMTP') == []
+        fill(p, 'binh', 1, 2950)  # more than 3,000 with the trace fields, within the grace
+        until(lambda: rcpt(p, 'binh') == (552, b'5.2.2 Mailbox is full'))
+        with p.lmtp() as c:
+            c.ehlo('x')
+            c.mail('s@client.example')
+            assert c.rcpt(province.address('binh')) == (552, b'5.2.2 Mailbox is full')
+        with p.submission('an') as c:  # refused while a colleague's client can still say so
+            with pytest.raises(smtplib.SMTPRecipientsRefused) as refused:
+                c.sendmail('an@gialai.example', ['binh@gialai.example'], sized('by submission', 300))
+            assert refused.value.recipients['binh@gialai.example'][0] == 552
         assert not p.alarms()
     finally:
         p.close()
@@ -209,6 +226,8 @@ def test_unit(suite):
     put_limits(p, LIMITS, {'vpub': {'bytes': limit}})
     assert try_send(p, ['quy'], sized('unit', 12000))[0] == 250
     assert try_send(p, ['minh'], sized('unit full', 30000))[0] == 452
+    notice = until(lambda: p.find('minh', "unit's mail quota"), 10)[0].decode()  # the postmaster, and in this unit himself
+    assert '(vpub)' in notice and 'sắp dùng hết dung lượng' in notice and 'Return-Path: <>' in notice
     code, text = try_send(p, ['minh', 'khanh'], sized('unit waits', 30000))
     assert code == 250 and p.find('minh', 'unit waits') == []
     c = p.imap('yen')
@@ -224,6 +243,7 @@ def test_unit(suite):
     again = {r['name']: r for r in p.adm_json('quota', 'list', 'vpub')}
     assert again['vpub']['bytes'] >= shown[0]['bytes']
     assert again['vpub']['bytes'] == sum(r['bytes'] for r in again.values() if r['kind'] == 'account')
+    assert len(p.find('minh', "unit's mail quota")) == 1  # once
     put_limits(p, LIMITS)
     until(lambda: p.find('minh', 'unit waits'), 15)
     assert 'vpub' in p.adm('quota', 'list').stdout

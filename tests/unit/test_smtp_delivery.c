@@ -27,6 +27,7 @@ static struct {
     unsigned told; /* account */
 } q;
 static struct loop *loop;
+static const char *unit_notice = "";
 
 static struct uuid id_of(unsigned n)
 {
@@ -154,8 +155,11 @@ void directory_members(struct directory *d, const struct uuid *ids, size_t id_co
 
 const struct conf *worker_conf(const struct worker *w)
 {
+    static struct conf c;
     (void)w;
-    return NULL;
+    c.hostname = "mail.x";
+    c.quota_unit_notice = unit_notice;
+    return &c;
 }
 
 enum err_code mime_meta_head(struct span record, struct mime_meta *out)
@@ -191,7 +195,10 @@ void directory_lookup(struct directory *d, struct span address, const struct uui
 {
     (void)d;
     (void)sender;
-    assert_true(q.kind == STORE_QUEUED_REPORT && span_eq(address, SPAN("s@x")));
+    if (q.kind == STORE_QUEUED_UNIT)
+        assert_true(span_eq(address, span_str(*unit_notice ? unit_notice : "postmaster@mail.x")));
+    else
+        assert_true(q.kind == STORE_QUEUED_REPORT && span_eq(address, SPAN("s@x")));
     answer_entry(t, cb, 9);
 }
 
@@ -244,6 +251,13 @@ static void test_notices(void **state)
     run_notice(STORE_QUEUED_REPORT, ERR_OK, DIR_REMOTE); /* nobody here */
     assert_int_equal(q.notices, 0);
     run_notice(STORE_QUEUED_WARNING, ERR_MISSING, DIR_ACCOUNT);
+    assert_int_equal(q.notices, 0);
+    run_notice(STORE_QUEUED_UNIT, ERR_OK, DIR_ACCOUNT);
+    assert_int_equal(q.told, 9);
+    unit_notice = "u@x";
+    run_notice(STORE_QUEUED_UNIT, ERR_OK, DIR_ACCOUNT);
+    assert_int_equal(q.told, 9);
+    run_notice(STORE_QUEUED_UNIT, ERR_OK, DIR_GROUP);
     assert_int_equal(q.notices, 0);
 }
 

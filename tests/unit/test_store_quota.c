@@ -175,6 +175,7 @@ static void expunge(unsigned char n, const char *name, uint32_t first, uint32_t 
 
 static struct wire_queued leased;
 static unsigned char leased_first[KEY_UUID];
+static char leased_name[64]; /* what stands as the first target's address */
 
 static bool lease(void)
 {
@@ -190,7 +191,12 @@ static bool lease(void)
     struct wire_in in = {buf_span(&j->answer.v[0]), false};
     wire_get(&in, &leased, sizeof leased);
     wire_text(&in);
-    memcpy(leased_first, in.s.p, leased.target_count ? KEY_UUID : 0);
+    struct wire_target first = {.address_n = 0};
+    assert_true(!leased.target_count || wire_get(&in, &first, sizeof first));
+    struct span name = wire_take(&in, first.address_n);
+    assert_true(!in.bad && name.n < sizeof leased_name);
+    memcpy(leased_first, first.id.b, KEY_UUID);
+    snprintf(leased_name, sizeof leased_name, "%.*s", SPAN_ARG(name));
     return true;
 }
 
@@ -223,6 +229,15 @@ static enum err_code notice(unsigned account)
     return drive_call(e, j)->code;
 }
 
+/* Notices that are not the subject. */
+static void drain(void)
+{
+    while (lease()) {
+        assert_int_not_equal(leased.kind, QUEUE_MESSAGE);
+        assert_int_equal(slice(0, NULL, true), ERR_OK);
+    }
+}
+
 /* -- tests -- */
 
 static void test_account(void **state)
@@ -250,8 +265,7 @@ static void test_account(void **state)
     limits(2, 2, 0, 5, 0);
     assert_false(full[2]);
     assert_string_equal(deliver(10, 0, "s", 1, 2), "+");
-    while (lease()) /* notices: not the subject here */
-        assert_int_equal(slice(0, NULL, true), ERR_OK);
+    drain();
     check();
 }
 
@@ -307,6 +321,7 @@ static void test_units(void **state)
     assert_int_equal(units_all(e, &all), 0);
     free(all);
     check();
+    drain();
 }
 
 /* Accounts that a page of the directory does not name have left it: no limit, no unit. */
@@ -404,12 +419,72 @@ static void test_warning(void **state)
     check();
 }
 
+static void assert_unit_notice(uint64_t bytes, uint64_t limit)
+{
+    assert_true(lease());
+    assert_int_equal(leased.kind, QUEUE_UNIT);
+    assert_int_equal(leased.note[0], bytes);
+    assert_int_equal(leased.note[1], limit);
+    assert_memory_equal(leased_first, UNIT(1).b, KEY_UUID);
+    assert_string_equal(leased_name, "Name (c)");
+    assert_int_equal(notice(8), ERR_OK); /* in no unit */
+    assert_false(lease());
+}
+
+/* A unit is warned of once, when what its people and those below it add first passes the threshold. */
+static void test_unit_warning(void **state)
+{
+    static const unsigned tree[] = {0, 1};
+    (void)state;
+    limits(1, 9, 0, 0, 0);
+    for (unsigned char i = 1; i <= 9; i++)
+        if (use(i).messages)
+            expunge(i, "INBOX", 1, 1000);
+    units(2, tree, 1000, 0);
+    limits(1, 1, 0, 0, 2);
+    limits(2, 2, 0, 0, 1);
+    assert_string_equal(deliver(700, 0, "s", 1, 1), "+");
+    assert_false(lease());
+    assert_string_equal(deliver(50, 0, "s", 2, 1, 2), "++"); /* together */
+    assert_unit_notice(800, 1000);
+    assert_string_equal(deliver(10, 0, "s", 1, 2), "+");
+    assert_false(lease());
+    engine_close(&e);
+    open_engine();
+    assert_string_equal(deliver(10, 0, "s", 1, 2), "+"); /* the mark is on record */
+    units(2, tree, 1010, 0); /* and stays when the directory tells something else */
+    assert_string_equal(deliver(10, 0, "s", 1, 1), "+");
+    assert_false(lease());
+    units(2, tree, 100000, 0); /* far below; what is added next takes the mark away */
+    assert_string_equal(deliver(10, 0, "s", 1, 1), "+");
+    units(2, tree, 1010, 0);
+    assert_false(lease());
+    assert_string_equal(deliver(10, 0, "s", 1, 2), "+");
+    assert_unit_notice(850, 1010);
+    expunge(1, "INBOX", 1, 1000);
+    assert_string_equal(deliver(720, 0, "s", 1, 3), "+");
+    limits(3, 3, 0, 0, 2); /* a transfer brings it back over the threshold: the next message tells */
+    assert_false(lease());
+    assert_string_equal(deliver(10, 0, "s", 1, 2), "+");
+    assert_unit_notice(810, 1010);
+    check();
+    limits(1, 9, 0, 0, 0);
+    units(0, tree, 0, 0);
+}
+
 /* Records of the first version are read. */
 static void test_version_1(void **state)
 {
     static const unsigned char old[REC_QUOTA_1] = {1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 2};
+    static const unsigned char old_unit[38] = {1, [24] = 7, [32] = 8, [34] = 1, [35] = 'c', [37] = 0};
     struct rec_quota q;
+    struct rec_unit u;
     (void)state;
+    assert_true(rec_unit_get(span_of(old_unit, sizeof old_unit), &u));
+    assert_int_equal(u.limit_bytes, 7);
+    assert_int_equal(u.limit_messages, 8);
+    assert_true(span_eq(u.code, SPAN("c")) && u.name.n == 0 && u.flags == 0);
+    assert_false(rec_unit_get(span_of(old_unit, sizeof old_unit - 1), &u));
     assert_true(rec_quota_get(span_of(old, sizeof old), &q));
     assert_int_equal(q.bytes, 9);
     assert_int_equal(q.messages, 2);
@@ -420,9 +495,10 @@ static void test_version_1(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_account), cmocka_unit_test(test_units),
-                                       cmocka_unit_test(test_gone),    cmocka_unit_test(test_queue),
-                                       cmocka_unit_test(test_warning), cmocka_unit_test(test_version_1)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_account),  cmocka_unit_test(test_units),
+                                       cmocka_unit_test(test_gone),     cmocka_unit_test(test_queue),
+                                       cmocka_unit_test(test_warning),  cmocka_unit_test(test_unit_warning),
+                                       cmocka_unit_test(test_version_1)};
     crypto_start();
     log_threshold(LOG_ALARM);
     if (!drive_folder("provmail-quota", dir))
