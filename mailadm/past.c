@@ -167,6 +167,15 @@ enum err_code past_folder(struct ask *k, const struct store_folder *f, uint64_t 
     return ask_wait(k, ASK_LONG_MS);
 }
 
+int past_revived(enum err_code code, const char *name)
+{
+    if (code != ERR_LIMIT)
+        return ask_status(code, name);
+    fprintf(stderr, "mailadm: %s: the account is over its quota (--over-quota brings it back all the same)\n",
+            name);
+    return EX_DATAERR;
+}
+
 /* -- rows -- */
 
 void rows_add(struct rows *r, const struct store_row *row)

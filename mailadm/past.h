@@ -40,6 +40,8 @@ void past_view_free(struct past_view *v);
 /* The same bits under the other mailbox's names; *whole: it has all of them. */
 uint64_t past_keywords(const struct past_view *from, const struct past_view *to, uint64_t bits, bool *whole);
 
+/* The status of a deleted folder that was asked back: ERR_LIMIT means that the account has no room for it. */
+int past_revived(enum err_code code, const char *name);
 /* Ask for a folder; *mailbox: its number. The code. */
 enum err_code past_folder(struct ask *k, const struct store_folder *f, uint64_t *mailbox);
 

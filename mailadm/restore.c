@@ -267,7 +267,7 @@ static int settle_in_place(struct restore *r, const struct past_name *n, uint64_
     f.action = deleted ? STORE_FOLDER_REVIVE : STORE_FOLDER_RENAME;
     enum err_code code = past_folder(&r->k, &f, to);
     if (code != ERR_STATE)
-        return ask_status(code, n->then);
+        return deleted ? past_revived(code, n->then) : ask_status(code, n->then);
     if (!deleted) { /* another folder has that name: it stays where it is */
         *to = n->mailbox;
         *now_name = n->now;

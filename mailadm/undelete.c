@@ -240,7 +240,7 @@ static int undelete_folders(struct undelete *u)
             u->done++;
             say_folder(u, n, as);
         }
-        status = ask_status(code, n->then);
+        status = past_revived(code, n->then);
     }
     return status;
 }
@@ -288,6 +288,14 @@ static int undelete_run(struct undelete *u)
         status = undelete_folders(u);
     if (status == EX_OK) /* what a folder brought back is living now */
         status = past_names_get(&u->k, &u->id, STORE_NOW, false, u->account, &u->now);
+    if (status == EX_OK && u->mailbox && !u->found && !past_names_find(&u->now, u->mailbox)) {
+        fprintf(
+            stderr,
+            "mailadm: %s: no such mailbox; a deleted one is kept for undelete_window, and there is none of "
+            "this name%s\n",
+            u->mailbox, u->since ? " since then" : "");
+        status = EX_NOUSER;
+    }
     if (status == EX_OK && !u->all)
         status = gather_living(u);
     if (status == EX_OK)

@@ -202,6 +202,97 @@ def test_undelete(province):
     assert not p.alarms()
 
 
+def use(p, user):
+    return p.adm_json('quota', 'show', address(user))[0]
+
+
+def test_over_quota():
+    """What has no room does not come back, with a clear word, unless it is asked for over the quota."""
+    p = Province('quota_default = 20K\nquota_warning = 0\n')
+    try:
+        text = 'x' * 60 + '\n'
+        for subject in ('thu 1', 'thu 2', 'thu 3'):
+            p.send('s@client.example', 'hai', message('s@client.example', address('hai'), subject, text * 70))
+        c = p.imap('hai', select='INBOX')
+        c.create('Cu')
+        c.uid('MOVE', '3', 'Cu')
+        at, inbox, folder = now(), state(p, 'hai', 'INBOX'), state(p, 'hai', 'Cu')
+        c.uid('STORE', '1:2', '+FLAGS', '(\\Deleted)')
+        c.expunge()
+        c.delete('Cu')
+        for i in range(2):
+            p.send('s@client.example', 'hai', message('s@client.example', address('hai'), 'moi', text * 130))
+        c.logout()
+        had = use(p, 'hai')
+        assert 16000 < had['bytes'] < 20480, had
+
+        r = p.adm('undelete', address('hai'), '--mailbox', 'Cu', check=False)
+        assert r.returncode == 65 and 'over its quota' in r.stderr and '--over-quota' in r.stderr, r
+        r = p.adm('undelete', address('hai'), '--mailbox', 'INBOX', check=False)
+        assert r.returncode == 65 and 'over its quota' in r.stderr, r
+        r = p.adm('restore', '--account', address('hai'), '--mailbox', 'INBOX', '--at', at, '--into', 'Truoc', check=False)
+        assert r.returncode == 65 and '0 of 2 messages were brought back' in r.stderr, r
+        r = p.adm('restore', '--account', address('hai'), '--mailbox', 'Cu', '--at', at, '--in-place', check=False)
+        assert r.returncode == 65 and 'over its quota' in r.stderr, r
+        assert use(p, 'hai')['bytes'] == had['bytes'] and use(p, 'hai')['messages'] == 2
+        assert state(p, 'hai', 'Truoc') == [] and state(p, 'hai', 'Cu') is None
+
+        got = p.adm_json('restore', '--account', address('hai'), '--mailbox', 'INBOX', '--at', at, '--into', 'Truoc', '--over-quota')
+        assert got[0]['added'] == 2 and content(state(p, 'hai', 'Truoc')) == content(inbox)
+        assert p.adm_json('undelete', address('hai'), '--mailbox', 'Cu', '--over-quota')['restored'] == 1
+        assert state(p, 'hai', 'Cu') == folder
+        over = use(p, 'hai')
+        assert over['messages'] == 5 and over['bytes'] > 20480 and over['percent'] > 100, over
+        # Nothing more fits; in place, what is taken out makes room for what comes.
+        c = p.imap('hai')
+        typ, said = c.append('INBOX', None, None, message('a@b.example', 'c@d.example', 'khong vua'))
+        assert typ == 'NO' and b'OVERQUOTA' in said[0]
+        c.logout()
+        assert p.adm_json('restore', '--account', address('hai'), '--mailbox', 'INBOX', '--at', at, '--in-place')[0]['added'] == 2
+        assert content(state(p, 'hai', 'INBOX')) == content(inbox)
+        assert p.adm('store', 'verify').returncode == 0
+        assert not p.alarms()
+    finally:
+        p.close()
+
+
+def test_too_old():
+    """What is past undelete_window and was purged is refused, and the oldest instant is named; under a hold it is not purged."""
+    p = Province('undelete_window = 1s\n')
+    try:
+        for user in ('khanh', 'lan'):
+            send(p, user, 'cu 1', 'cu 2')
+        p.adm('account', 'hold', address('lan'))
+        at, was = now(), state(p, 'lan', 'INBOX')
+        for user in ('khanh', 'lan'):
+            c = p.imap(user, select='INBOX')
+            c.create('Cu')
+            c.uid('COPY', '2', 'Cu')
+            c.uid('STORE', '1', '+FLAGS', '(\\Deleted)')
+            c.expunge()
+            c.delete('Cu')
+            c.logout()
+        time.sleep(1.1)
+        for user in ('khanh', 'lan'):
+            send(p, user, 'moi')
+        p.adm('store', 'purge')
+        for words in (['--at', at], ['--at', at, '--mailbox', 'INBOX'], ['--at', at, '--mailbox', 'Cu'], ['--at', at, '--in-place']):
+            r = p.adm('restore', '--account', address('khanh'), *words, check=False)
+            assert r.returncode == 65 and 'the oldest instant is 20' in r.stderr, (words, r)
+        r = p.adm('undelete', address('khanh'), '--mailbox', 'Cu', check=False)
+        assert r.returncode == 67 and 'no such mailbox' in r.stderr and 'undelete_window' in r.stderr, r
+        assert p.adm('undelete', address('khanh')).stdout == 'nothing to bring back\n'
+        assert p.adm_json('undelete', address('khanh'), '--list') == []
+        assert [s for _, s, _, _ in state(p, 'khanh', 'INBOX')] == ['Subject: cu 2', 'Subject: moi']
+        # under a hold
+        assert p.adm_json('undelete', address('lan'), '--mailbox', 'Cu')['restored'] == 1
+        p.adm('restore', '--account', address('lan'), '--mailbox', 'INBOX', '--at', at, '--in-place')
+        assert content(state(p, 'lan', 'INBOX')) == content(was)
+        assert not p.alarms()
+    finally:
+        p.close()
+
+
 # -- backups of everything --
 
 def everything(p, users):
