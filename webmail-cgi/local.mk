@@ -16,7 +16,7 @@ webmail_cgi_libweb_a_SOURCES = \
 	webmail-cgi/mail.h webmail-cgi/mail.c \
 	webmail-cgi/submit.h webmail-cgi/submit.c \
 	webmail-cgi/write.h webmail-cgi/write.c \
-	webmail-cgi/web.h webmail-cgi/web.c webmail-cgi/box.c webmail-cgi/view.c \
+	webmail-cgi/web.h webmail-cgi/web.c webmail-cgi/box.c webmail-cgi/quota.c webmail-cgi/view.c \
 	webmail-cgi/shown.h webmail-cgi/shown.c \
 	webmail-cgi/page_login.c webmail-cgi/page_list.c webmail-cgi/page_act.c \
 	webmail-cgi/page_msg.c webmail-cgi/page_part.c \

@@ -149,15 +149,32 @@ void page_words(struct page *p, enum text_id id, struct span a0, struct span a1)
     buf_free(&b);
 }
 
+void size_text(enum lang lang, uint64_t bytes, char out[SIZE_TEXT])
+{
+    static const enum text_id units[] = {T_SIZE_BYTES, T_SIZE_KB, T_SIZE_MB, T_SIZE_GB};
+    char n[32];
+    struct buf b;
+    unsigned u = 0;
+    while (u < 3 && bytes >> (10 * (u + 1)))
+        u++;
+    if (u < 2) {
+        snprintf(n, sizeof n, "%llu", (unsigned long long)(u ? (bytes + 512) / 1024 : bytes));
+    } else {
+        const uint64_t tenths = (bytes >> (10 * (u - 1))) * 10 / 1024; /* rounded down: 4,99 is not 5 */
+        snprintf(n, sizeof n, tenths % 10 ? "%llu%c%llu" : "%llu", (unsigned long long)(tenths / 10),
+                 lang == LANG_EN ? '.' : ',', (unsigned long long)(tenths % 10));
+    }
+    buf_init(&b, SIZE_TEXT - 1);
+    bool ok = words_fill(&b, text(lang, units[u]), span_str(n), SPAN_NONE);
+    snprintf(out, SIZE_TEXT, "%.*s", ok ? (int)b.n : 0, ok ? b.p : "");
+    buf_free(&b);
+}
+
 void page_size(struct page *p, uint64_t bytes)
 {
-    char n[32];
-    enum text_id id = bytes < 1024 ? T_SIZE_BYTES : bytes < 1024 * 1024 ? T_SIZE_KB : T_SIZE_MB;
-    if (id == T_SIZE_MB)
-        snprintf(n, sizeof n, "%.1f", (double)bytes / 1048576);
-    else
-        snprintf(n, sizeof n, "%llu", (unsigned long long)(id == T_SIZE_KB ? (bytes + 512) / 1024 : bytes));
-    page_words(p, id, span_str(n), SPAN_NONE);
+    char words[SIZE_TEXT];
+    size_text(p->lang, bytes, words);
+    html_text(p, span_str(words));
 }
 
 void page_head(struct page *p, const char *name, struct span value)

@@ -34,7 +34,9 @@ void url_part(struct page *p, struct span s);
 bool words_fill(struct buf *out, const char *words, struct span a0, struct span a1)
     __attribute__((warn_unused_result));
 bool url_encode(struct buf *out, struct span s) __attribute__((warn_unused_result));
-/* A size for people: "12 KB". */
+/* A size for people: "12 KB", "1,2 GB". */
+enum { SIZE_TEXT = 48 };
+void size_text(enum lang lang, uint64_t bytes, char out[SIZE_TEXT]);
 void page_size(struct page *p, uint64_t bytes);
 
 /* A header field; CR, LF and other controls in value become blanks. */

@@ -331,6 +331,7 @@ static void put_list(struct web *w, const struct listing *l)
     bool drafts = f && f->use == T_DRAFTS, outgoing = drafts || (f && f->use == T_SENT);
     struct span title = web_folder_title(w, l->folder);
     web_begin(w, title, l->folder);
+    web_quota_notice(w);
     PUT(p, "<div class=\"headline\"><h1>%h</h1>", title);
     put_search(w, l);
     PUT(p, "</div>");
@@ -344,6 +345,7 @@ static void put_list(struct web *w, const struct listing *l)
     if (!l->count) {
         PUT(p, "<p class=\"empty\">%t</p>", l->query.n ? T_EMPTY_SEARCH : T_EMPTY_FOLDER);
         PUT(p, "<div id=\"poll\" data-f=\"%u\" data-next=\"%U\"></div>", l->folder, (uint64_t)l->box.uidnext);
+        web_put_quota(w, "narrow");
         web_end(w);
         return;
     }
@@ -361,6 +363,7 @@ static void put_list(struct web *w, const struct listing *l)
     PUT(p, "</ul></form><div id=\"poll\" data-f=\"%u\" data-next=\"%U\"></div>", l->folder,
         (uint64_t)l->box.uidnext);
     put_pager(w, l);
+    web_put_quota(w, "narrow");
     web_end(w);
 }
 
@@ -375,6 +378,8 @@ enum err_code page_list(struct web *w)
     if (!l.where.n)
         l.where = SPAN("all");
     enum err_code code = web_folders(w);
+    if (code == ERR_OK)
+        code = web_quota(w);
     if (code == ERR_OK)
         code = web_select(w, l.folder, 0, &l.box);
     l.total = l.box.exists;

@@ -66,8 +66,10 @@ static void nav(struct web *w, struct span active)
             PUT(p, " <b class=\"count\" title=\"%t\">%U</b>", T_UNREAD, (uint64_t)f->unseen);
         PUT(p, "</a></li>");
     }
-    PUT(p, "</ul><p class=\"more\"><a href=\"/people\">%t</a><a href=\"/folders\">%t</a></p></nav>\n",
-        T_PEOPLE, T_MANAGE_FOLDERS);
+    PUT(p, "</ul><p class=\"more\"><a href=\"/people\">%t</a><a href=\"/folders\">%t</a></p>", T_PEOPLE,
+        T_MANAGE_FOLDERS);
+    web_put_quota(w, "wide");
+    PUT(p, "</nav>\n");
 }
 
 void web_begin(struct web *w, struct span title, struct span active_folder)

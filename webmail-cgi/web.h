@@ -21,6 +21,12 @@ struct folder {
     struct folder *next;
 };
 
+/* How full something is. limit 0: it has no limit, or none is known. */
+struct fill {
+    uint64_t use, limit;
+    bool messages; /* else bytes */
+};
+
 struct web {
     struct conf *conf;
     struct request req;
@@ -36,6 +42,7 @@ struct web {
     struct imap *imap;
     struct folder *folders;
     struct span delimiter;
+    struct fill mailbox, unit; /* of the account and of its fullest unit */
     struct err why;
     int64_t now_s;
 };
@@ -100,6 +107,13 @@ struct view {
 };
 /* prefer_text: of an alternative the text, not the HTML; its pictures are files then. */
 void web_view(const struct part *root, bool prefer_text, struct view *out);
+
+/* -- quota.c: how full the mailbox is -- */
+CHECK_RESULT enum err_code web_quota(struct web *w);
+/* A line and a bar, when there is a limit; class: where it stands. */
+void web_put_quota(struct web *w, const char *class);
+/* A word above the content, when it is nearly full or full. */
+void web_quota_notice(struct web *w);
 
 /* -- handlers -- */
 typedef enum err_code web_handler(struct web *w);

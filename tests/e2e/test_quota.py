@@ -1,6 +1,8 @@
 """Quotas over the whole suite: limits of accounts and units from the directory, mail to the full over SMTP and LMTP, what
 waits in the queue until there is room, notices, IMAP's QUOTA, mailadm."""
+import html
 import os
+import re
 import smtplib
 import sys
 
@@ -9,6 +11,7 @@ import pytest
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), '..', 'lib'))
 import province
 from province import message, until
+from test_webmail import Browser
 
 LIMITS = {'an': {'bytes': 200000}, 'binh': {'bytes': 60000}, 'cuong': {'messages': 12}, 'dung': {'bytes': 50000},
           'giang': {'bytes': 1000000, 'messages': 1000}}
@@ -251,3 +254,43 @@ def test_unit(suite):
     account = [r for r in p.adm_json('account', 'list') if r['address'] == 'dung@gialai.example'][0]
     assert account['limit_bytes'] == LIMITS['dung']['bytes']
     assert 'limit_bytes' in p.adm('account', 'show', 'dung@gialai.example').stdout
+
+
+def test_webmail():
+    """The list page shows use and limit, and says so when it is nearly full: by itself, or by its unit. No script is needed."""
+    p = province.Province('quota_warning = 80\n', web=True)
+    try:
+        def shown(name, lang):
+            b = Browser('https://127.0.0.1:%d' % (p.port_base + 443))
+            assert b.login(province.address(name))[0] == 303
+            status, _, page = b.ask('/list?f=INBOX&lang=' + lang)
+            assert status == 200
+            page = page.decode()
+            lines = set(re.findall(r'<div class="quota (?:wide|narrow)"><span>([^<]*)</span><meter [^>]*value="(\d+)"', page))
+            notice = re.search(r'<p class="notice bad" role="alert">([^<]*)</p>', page)
+            return lines, html.unescape(notice.group(1)) if notice else None
+
+        put_limits(p, {'an': {'bytes': 5 << 30}, 'cuong': {'messages': 3}, 'dung': {'bytes': 100000}})
+        assert shown('binh', 'vi') == (set(), None)  # without a limit
+        assert shown('an', 'vi') == ({('Đã dùng 0 B trong 5 GB', '0')}, None)
+        assert shown('an', 'en') == ({('0 B of 5 GB used', '0')}, None)
+        fill(p, 'cuong', 2, 300)
+        assert shown('cuong', 'vi') == ({('Đã dùng 2 trong 3 thư', '66')}, None)
+        fill(p, 'dung', 2, 40000)
+        lines, notice = shown('dung', 'vi')
+        (line, percent), = lines
+        assert re.fullmatch(r'Đã dùng (78|79|8\d) KB trong 97 KB', line) and 80 <= int(percent) < 90, lines
+        assert notice.startswith('Hộp thư sắp đầy: đã dùng ') and 'trong 97 KB' in notice
+        assert shown('dung', 'en')[1].startswith('Your mailbox is nearly full: ')
+        fill(p, 'dung', 1, 19500)
+        until(lambda: rcpt(p, 'dung')[0] == 452)
+        assert shown('dung', 'vi')[1].startswith('Hộp thư đã đầy (') and shown('dung', 'vi')[0].pop()[1] == '100'
+        fill(p, 'quy', 1, 40000)
+        put_limits(p, {'quy': {'bytes': 3 << 29}}, {'vpub': {'bytes': 45000}})
+        lines, notice = shown('quy', 'vi')
+        assert re.fullmatch(r'Đã dùng (39|40) KB trong 1,5 GB', lines.pop()[0])
+        assert notice.startswith('Dung lượng thư chung của đơn vị sắp hết: đã dùng'), notice
+        assert shown('quy', 'en')[0].pop()[0].endswith('of 1.5 GB used')
+        assert not p.alarms()
+    finally:
+        p.close()

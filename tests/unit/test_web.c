@@ -372,6 +372,32 @@ static void test_date(void **state)
     assert_string_equal(s, "24/11/2026 10:00");
 }
 
+static void test_sizes(void **state)
+{
+    static const struct {
+        uint64_t bytes;
+        const char *vi, *en;
+    } rows[] = {{0, "0 B", "0 B"},
+                {1023, "1023 B", "1023 B"},
+                {1024, "1 KB", "1 KB"},
+                {1535, "1 KB", "1 KB"},
+                {1536, "2 KB", "2 KB"},
+                {1048575, "1024 KB", "1024 KB"},
+                {1048576, "1 MB", "1 MB"},
+                {3 * 1048576 - 1, "2,9 MB", "2.9 MB"},
+                {5368709120 - 1, "4,9 GB", "4.9 GB"},
+                {5368709120, "5 GB", "5 GB"},
+                {UINT64_MAX, "17179869183,9 GB", "17179869183.9 GB"}};
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char words[SIZE_TEXT];
+        size_text(LANG_VI, rows[i].bytes, words);
+        assert_string_equal(words, rows[i].vi);
+        size_text(LANG_EN, rows[i].bytes, words);
+        assert_string_equal(words, rows[i].en);
+    }
+}
+
 int main(void)
 {
     crypto_start();
@@ -383,6 +409,6 @@ int main(void)
         cmocka_unit_test(test_depth),     cmocka_unit_test(test_structure),
         cmocka_unit_test(test_view),      cmocka_unit_test(test_view_limits),
         cmocka_unit_test(test_write),     cmocka_unit_test(test_recipients),
-        cmocka_unit_test(test_date)};
+        cmocka_unit_test(test_date),      cmocka_unit_test(test_sizes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
