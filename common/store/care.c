@@ -5,12 +5,13 @@
  * that deliveries keep no list of what is due; traces, which have no order of time, are walked through
  * slowly. */
 #include "common/store/engine_int.h"
+#include "common/store/spare.h"
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { CARE_TICK_MS = 100 };
+enum { CARE_TICK_MS = 100, SPARE_SHARE = 8 };
 
 /* -- holds -- */
 
@@ -70,12 +71,12 @@ bool engine_hold_end(struct engine *e, uint64_t hold)
 uint32_t holds_first_log(struct engine *e)
 {
     uint32_t least = UINT32_MAX;
-    const uint64_t now = env_log_bytes(e) / LOG_FILE;
+    const uint64_t size = env_log_size(e), now = env_log_bytes(e) / size;
     for (size_t i = 0; i < HOLDS; i++) {
         struct hold *h = &e->holds[i];
         if (!h->number)
             continue;
-        if (e->o.log_keep && now > h->first_log && (now - h->first_log) * LOG_FILE > e->o.log_keep) {
+        if (e->o.log_keep && now > h->first_log && (now - h->first_log) * size > e->o.log_keep) {
             log_event(LOG_ALARM, NULL, "store.hold.fallen", F_UINT("hold", h->number),
                       F_UINT("first_log", h->first_log), F_UINT("now", now));
             h->number = 0;
@@ -428,9 +429,12 @@ void *care_main(void *engine)
     pthread_setname_np(pthread_self(), "care");
     struct engine *e = engine;
     uint64_t last_ms = clock_mono_ms(), last_bytes = env_log_bytes(e), wait_ms = CARE_TICK_MS;
+    const uint64_t start_bytes = last_bytes;
     care_start(e);
     while (care_sleep(e, wait_ms)) {
         uint64_t now = clock_mono_ms(), bytes = env_log_bytes(e);
+        if (bytes - start_bytes >= env_log_size(e) / SPARE_SHARE) /* a store at rest makes none */
+            spare_want();
         bool due = bytes - last_bytes >= e->o.checkpoint_size ||
                    (bytes != last_bytes && now - last_ms >= e->o.checkpoint_ms);
         if (due) {

@@ -3,6 +3,7 @@
 #include "common/store/engine_int.h"
 #include "common/base/fault.h"
 #include "common/store/pages.h"
+#include "common/store/spare.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -194,6 +195,7 @@ static void close_fd(int fd)
 static void engine_release(struct engine *e)
 {
     env_close(e);
+    spare_stop();
     if (e->paged)
         pages_stop();
     segments_close(e);
@@ -233,6 +235,9 @@ enum err_code engine_open(const struct engine_options *o, struct engine **out, s
     }
     if (code == ERR_OK) {
         e->paged = true;
+        code = spare_start(e->db_dir_fd, env_log_size(e), e->o.reserve, why);
+    }
+    if (code == ERR_OK) {
         code = env_open(e, why);
     }
     if (code == ERR_OK && !making_end(e))

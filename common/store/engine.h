@@ -86,6 +86,7 @@ struct engine_options {
     int64_t undelete_us;                     /* how far back deleted mail can be had */
     uint64_t reserve;                        /* free bytes below which nothing is added */
     int64_t trace_us;                        /* how long traces are kept */
+    uint64_t log_size;                       /* of a log file; 0: 10 MiB */
     uint64_t log_keep;                       /* bytes of log that holds may keep; 0: no bound */
     uint32_t slice;                          /* records in a transaction of care and upgrades; 0: 256 */
     unsigned quota_grace;                    /* per cent of its limits by which a delivery may pass them */

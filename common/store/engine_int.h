@@ -356,9 +356,7 @@ void tick_count(uint64_t begin_us, _Atomic uint64_t *n, _Atomic uint64_t *sum, _
 void __attribute__((noreturn)) engine_fatal(struct engine *e, const char *what, const char *why);
 
 /* -- env.c -- */
-enum {
-    LOG_FILE = 10 << 20
-}; /* recovery writes the rest of a torn file with zeros: small ones keep that short */
+uint32_t env_log_size(const struct engine *e); /* bytes of a log file */
 enum err_code env_open(struct engine *e, struct err *why) CHECK_RESULT;
 void env_close(struct engine *e);
 void env_checkpoint(struct engine *e, bool force);

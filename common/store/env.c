@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { LOG_BUFFER = 4 << 20, LOCKS = 200000, TRANSACTIONS = 2000 };
+enum { LOG_BUFFER = 4 << 20, LOG_FILE = 10 << 20, LOCKS = 200000, TRANSACTIONS = 2000 };
 
 /* Tables that sessions scan have versions (a snapshot then waits for no lock, at the price of a copy of the
  * page for each transaction that changes it). The others are read one record at a time, or by administrators.
@@ -66,8 +66,9 @@ static enum err_code env_create(struct engine *e, struct err *why)
     v->set_paniccall(v, on_panic);
     uint64_t cache = e->o.cache_size;
     ret = v->set_cachesize(v, (u_int32_t)(cache >> 30), (u_int32_t)(cache & ((1U << 30) - 1)), 1);
-    ret = ret ? ret : v->set_lg_max(v, LOG_FILE);
-    ret = ret ? ret : v->set_lg_bsize(v, LOG_BUFFER);
+    const uint32_t log = env_log_size(e);
+    ret = ret ? ret : v->set_lg_max(v, log);
+    ret = ret ? ret : v->set_lg_bsize(v, log / 2 < LOG_BUFFER ? log / 2 : LOG_BUFFER);
     ret = ret ? ret : v->set_lk_detect(v, DB_LOCK_DEFAULT);
     ret = ret ? ret : v->set_lk_max_locks(v, LOCKS);
     ret = ret ? ret : v->set_lk_max_objects(v, LOCKS);
@@ -161,12 +162,18 @@ void env_close(struct engine *e)
     e->env = NULL;
 }
 
+/* Recovery writes the rest of a torn file with zeros: small ones keep that short. */
+uint32_t env_log_size(const struct engine *e)
+{
+    return e->o.log_size ? (uint32_t)e->o.log_size : LOG_FILE;
+}
+
 uint64_t env_log_bytes(struct engine *e)
 {
     DB_LOG_STAT *st = NULL;
     if (e->env->log_stat(e->env, &st, 0) != 0)
         return 0;
-    uint64_t bytes = (uint64_t)st->st_cur_file * LOG_FILE + st->st_cur_offset;
+    uint64_t bytes = (uint64_t)st->st_cur_file * env_log_size(e) + st->st_cur_offset;
     free(st);
     return bytes;
 }

@@ -16,6 +16,7 @@
 #include "common/base/fault.h"
 #include "common/base/log.h"
 #include "common/store/crc.h"
+#include "common/store/spare.h"
 #include <assert.h>
 #include <db.h>
 #include <dirent.h>
@@ -181,7 +182,9 @@ static int go(void)
     p.fresh = NULL;
     p.bytes = 0;
     pthread_mutex_unlock(&p.lock);
-    if (p.leaving && !(journal_write(p.leaving) && in_place(p.leaving) && journal_void()))
+    /* What the pages show must be in a log that has its name. */
+    if (p.leaving &&
+        !(pages_names_sync() && journal_write(p.leaving) && in_place(p.leaving) && journal_void()))
         error = errno ? errno : EIO;
     FAULT_STEP("store.pages.gone");
     pthread_mutex_lock(&p.lock);
@@ -346,14 +349,24 @@ static int on_ftruncate(int fd, off_t size)
     return error ? error : ftruncate(fd, size) == 0 ? 0 : errno;
 }
 
+static const char *last_part(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static bool is_log(const char *path)
+{
+    return strncmp(last_part(path), "log.", 4) == 0;
+}
+
 /* Logs are no files of pages, although the library writes them by the same call. */
 static void opened(int fd, const char *path)
 {
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     const int error = errno;
     pthread_mutex_lock(&p.going);
     pthread_mutex_lock(&p.lock);
-    if (strncmp(name, "log.", 4) == 0)
+    if (is_log(path))
         paged_drop(inode(fd));
     else
         paged_add(fd, inode(fd));
@@ -371,6 +384,8 @@ static int on_open(const char *path, int flags, ...)
         mode = va_arg(list, mode_t);
         va_end(list);
     }
+    if (flags & O_CREAT && is_log(path))
+        (void)spare_take(last_part(path)); /* else it is made here */
     int fd = open(path, flags | O_CLOEXEC, mode);
     if (flags & O_CREAT)
         atomic_fetch_add(&p.names_made, 1);

@@ -381,6 +381,7 @@ static enum err_code open_engine(struct server *s, struct err *why)
                                      .checkpoint_ms = c->store_checkpoint_interval,
                                      .checkpoint_size = c->store_checkpoint_size,
                                      .message_limit = largest + (1 << 20), /* and its trace fields */
+                                     .log_size = c->store_log_size,
                                      .log_keep = c->store_log_keep,
                                      .undelete_us = (int64_t)c->undelete_window * 1000,
                                      .reserve = 32 << 20,

@@ -110,7 +110,7 @@ def people(users, alias=0):
 
 
 class Run:
-    OPTIONS = ('store_cache_size = 64M\nstore_segment_size = 1M\nstore_checkpoint_interval = 300ms\ngroup_inline_limit = 1\n'
+    OPTIONS = ('store_cache_size = 64M\nstore_segment_size = 1M\nstore_log_size = 1M\nstore_checkpoint_interval = 300ms\ngroup_inline_limit = 1\n'
                'auth_plaintext_without_tls = yes\nconnection_limit_per_peer = 1000\nauth_failure_delay = 0s\n'
                'directory_poll = 1h\nundelete_window = 2s\ntrace_window = 1h\n')
 

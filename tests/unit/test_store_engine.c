@@ -392,13 +392,68 @@ static int tear_down(void **state)
     return drive_folder_remove(dir);
 }
 
+/* The inode of db/NAME when its blocks are all there, else 0. */
+static ino_t written_out(const char *name)
+{
+    struct stat st;
+    char path[400];
+    snprintf(path, sizeof path, "%s/db/%s", store, name);
+    return stat(path, &st) == 0 && (st.st_blocks + 8) * 512 >= 1 << 20 ? st.st_ino : 0;
+}
+
+static bool is_a_log(ino_t ino)
+{
+    for (unsigned i = 1; i < 100; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "log.%010u", i);
+        if (ino && written_out(name) == ino)
+            return true;
+    }
+    return false;
+}
+
+/* Under load the next log file is written with zeros beforehand, and takes its place; at rest there is none.
+ */
+static void test_log_has_a_spare(void **state)
+{
+    (void)state;
+    enum { MOST = 3000 };
+    struct engine_options o = drive_options(store);
+    o.log_size = 1 << 20;
+    struct engine *e = drive_open(&o);
+    ino_t spare = 0;
+    unsigned n = 0, before = 0;
+    assert_int_equal(written_out("log.spare"), 0);
+    for (; n < MOST && !is_a_log(spare); n++) {
+        drive_deliver(e, (unsigned char)(n % 100 + 1), "text");
+        ino_t now = written_out("log.spare");
+        before = now && !spare ? n : before;
+        spare = spare ? spare : now;
+    }
+    assert_in_range(n, 1, MOST - 1);
+    assert_in_range(before, 10, MOST - 1); /* not from the first message on */
+    assert_int_equal(status(e, 1, "INBOX").id != 0, 1);
+    engine_close(&e);
+    assert_int_equal(written_out("log.spare"), 0);
+    char path[400];
+    snprintf(path, sizeof path, "%s/db/log.spare", store);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0640); /* half a spare, of a crash */
+    assert_int_equal(write(fd, path, 100), 100);
+    close(fd);
+    e = drive_open(&o);
+    assert_int_equal(size_of(path), -1);
+    struct wire_box box = status(e, 1, "INBOX");
+    assert_int_equal(box.messages, n / 100 + (n % 100 ? 1 : 0));
+    engine_close(&e);
+}
+
 int main(void)
 {
 #define ENGINE_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_crc),        cmocka_unit_test(test_names),   cmocka_unit_test(test_records),
         ENGINE_TEST(test_lock_and_format), ENGINE_TEST(test_tail_is_cut),  ENGINE_TEST(test_damage_is_told),
-        ENGINE_TEST(test_outcome_is_kept), ENGINE_TEST(test_slices_go_on),
+        ENGINE_TEST(test_outcome_is_kept), ENGINE_TEST(test_slices_go_on), ENGINE_TEST(test_log_has_a_spare),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
