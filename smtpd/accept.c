@@ -296,9 +296,13 @@ static void delivered(void *session, enum err_code code, const struct store_deli
     if (code == ERR_OK && a->count != p->tx.target_count && !a->repeated)
         p->wait.code = ERR_BUG;
     p->tx.outcome = xcalloc(p->tx.target_count, sizeof *p->tx.outcome); /* all ERR_OK */
+    p->tx.traces = xcalloc(p->tx.target_count, sizeof *p->tx.traces);
     if (p->wait.code == ERR_OK) {
         p->tx.repeated = a->repeated;
         p->tx.trace = a->trace;
+        p->tx.receipt = arena_dup(p->tx.arena, a->receipt);
+        for (size_t i = 0; i < p->tx.target_count; i++)
+            p->tx.traces[i] = i < a->count ? a->traces[i] : a->trace;
         if (a->count == p->tx.target_count)
             memcpy(p->tx.outcome, a->outcome, a->count * sizeof *a->outcome);
     }
@@ -329,7 +333,7 @@ static enum step deliver(struct smtp_core *p, struct buf *out)
                                .to_count = p->tx.target_count,
                                .queue = p->tx.by_worker,
                                .queue_full = p->setup.kind != SMTP_LMTP,
-                               .find_repeat = p->setup.kind != SMTP_LMTP};
+                               .find_repeat = true};
     struct ticket *t = wait_for(p, stored);
     p->b->deliver(p->b->arg, &d, t, delivered);
     return STEP_PAUSED;
@@ -367,14 +371,22 @@ static enum err_code rcpt_outcome(const struct smtp_core *p, const struct rcpt *
     return worst;
 }
 
-static enum step reply_outcome(struct smtp_core *p, struct buf *out, enum err_code code, struct span rcpt)
+/* The trace that one recipient's copy is filed under. */
+static const struct trace_id *rcpt_trace(const struct smtp_core *p, const struct rcpt *r)
+{
+    const struct store_target *t = target_find(p->tx.targets, p->tx.target_count, &r->target);
+    return t ? &p->tx.traces[t - p->tx.targets] : &p->tx.trace;
+}
+
+static enum step reply_outcome(struct smtp_core *p, struct buf *out, enum err_code code, struct span rcpt,
+                               const struct trace_id *trace)
 {
     const struct full_reply full = full_reply(p);
     bool named = rcpt.n > 0;
     switch (code) {
     case ERR_OK:
         return reply(p, out, 250, "2.0.0", "%s%.*s%sOk: queued as %s", named ? "<" : "", SPAN_ARG(rcpt),
-                     named ? "> " : "", p->tx.trace.text);
+                     named ? "> " : "", trace->text);
     case ERR_LIMIT:
         return reply(p, out, full.code, full.enhanced, "%s", full.text);
     case ERR_DENIED:
@@ -389,7 +401,6 @@ static enum step reply_outcome(struct smtp_core *p, struct buf *out, enum err_co
 static void count_accepted(struct smtp_core *p)
 {
     p->told = true;
-    p->told_id = p->tx.trace;
     p->errors = 0;
     p->sum.accepted++;
     p->sum.recipients += p->tx.rcpt_count;
@@ -408,15 +419,22 @@ static enum step stored(struct smtp_core *p, struct buf *out)
         any = any || p->tx.outcome[i] == ERR_OK;
     }
     bool lmtp = p->setup.kind == SMTP_LMTP;
+    buf_reset(&p->receipt);
     if (lmtp ? any : worst == ERR_OK)
         count_accepted(p);
+    /* A group answers as the worst of its members: while anybody is told to come again, all that were served
+     * may be named again. */
+    if (worst == ERR_OK && !buf_add_span(&p->receipt, p->tx.receipt))
+        buf_reset(&p->receipt); /* then it is known for an hour */
     else
         p->sum.refused++;
     log_message(p, p->tx.repeated ? "repeated" : p->tx.by_worker ? "queued" : err_name(worst), SPAN(""));
-    for (size_t i = 0; lmtp && i < p->tx.rcpt_count && s == STEP_AGAIN; i++)
-        s = reply_outcome(p, out, rcpt_outcome(p, &p->tx.rcpts[i]), p->tx.rcpts[i].target.address);
+    for (size_t i = 0; lmtp && i < p->tx.rcpt_count && s == STEP_AGAIN; i++) {
+        const struct rcpt *r = &p->tx.rcpts[i];
+        s = reply_outcome(p, out, rcpt_outcome(p, r), r->target.address, rcpt_trace(p, r));
+    }
     if (!lmtp)
-        s = reply_outcome(p, out, worst, SPAN_NONE);
+        s = reply_outcome(p, out, worst, SPAN_NONE, &p->tx.trace);
     tx_end(p);
     return s;
 }

@@ -91,6 +91,7 @@ struct smtp_core *smtp_core_new(const struct smtp_setup *setup)
     p->log = (struct log_ctx){.session = p->session, .peer = setup->peer};
     p->sum.began_us = clock_wall_us();
     buf_init(&p->auth.challenge, 1 << 20);
+    buf_init(&p->receipt, 1 << 20);
     return p;
 }
 
@@ -107,6 +108,7 @@ void tx_clear(struct smtp_core *p)
     free(p->tx.targets);
     free(p->tx.group_ids);
     free(p->tx.outcome);
+    free(p->tx.traces);
     p->tx = (struct tx){.arena = NULL};
 }
 
@@ -136,6 +138,7 @@ void smtp_core_free(struct smtp_core **pp)
     ticket_void(&p->wait.ticket);
     auth_clear(p);
     tx_clear(p);
+    buf_free(&p->receipt);
     free(p);
 }
 
@@ -366,11 +369,10 @@ enum smtp_wait smtp_core_waits(const struct smtp_core *p, uint64_t *progress)
     return data ? SMTP_WAIT_DATA : SMTP_WAIT_COMMAND;
 }
 
-bool smtp_core_accepted(struct smtp_core *p, struct trace_id *out)
+bool smtp_core_accepted(struct smtp_core *p, struct span *receipt)
 {
-    bool told = p->told;
-    if (told)
-        *out = p->told_id;
+    bool told = p->told && p->receipt.n > 0;
+    *receipt = told ? buf_span(&p->receipt) : SPAN_NONE;
     p->told = false;
     return told;
 }

@@ -49,8 +49,10 @@ enum smtp_wait { SMTP_WAIT_COMMAND, SMTP_WAIT_DATA };
 /* What the peer owes us now, and a count that rises with its progress: commands taken, or wire bytes of the
  * message. */
 enum smtp_wait smtp_core_waits(const struct smtp_core *p, uint64_t *progress);
-/* Once for each message accepted by the last step: its trace, whose 250 now stands at the end of out. */
-bool smtp_core_accepted(struct smtp_core *p, struct trace_id *out);
+/* Once for each message accepted by the last step, whose 250 now stands at the end of out: its receipt for
+ * store_delivered_confirm, borrowed until the next step. False also when it must not be confirmed, because a
+ * recipient was told to come again. */
+bool smtp_core_accepted(struct smtp_core *p, struct span *receipt);
 /* Write the summary line of the session. */
 void smtp_core_log_end(struct smtp_core *p, const char *why);
 

@@ -57,9 +57,11 @@ struct tx {
     struct store_target *targets; /* distinct, ascending by kind and id once complete */
     size_t target_count, target_room;
     size_t direct_count; /* while it grows: the first ones are sorted, members of groups stand behind them */
-    enum err_code *outcome; /* of each target */
+    enum err_code *outcome;  /* of each target */
+    struct trace_id *traces; /* of each target: the trace that it is filed under */
     bool repeated;
-    struct span fields; /* of the policy's verdict, in arena */
+    struct span receipt; /* in arena */
+    struct span fields;  /* of the policy's verdict, in arena */
 };
 
 typedef enum step resume_fn(struct smtp_core *p, struct buf *out);
@@ -127,8 +129,8 @@ struct smtp_core {
         uint64_t accepted, refused, recipients, bytes;
         int64_t began_us;
     } sum;
-    bool told; /* smtp_core_accepted has something to say */
-    struct trace_id told_id;
+    bool told;          /* smtp_core_accepted has something to say */
+    struct buf receipt; /* of it */
 };
 
 /* -- core.c -- */

@@ -57,7 +57,7 @@ struct session {
     struct loop_timer *greet_timer;
     /* a 250 that is on its way */
     bool unconfirmed;
-    struct trace_id trace;
+    struct buf receipt;
     uint64_t mark;
 };
 
@@ -129,7 +129,7 @@ static void settle(struct session *s)
     if (!s->unconfirmed || conn_bytes_out(s->conn) < s->mark)
         return;
     s->unconfirmed = false;
-    store_delivered_confirm(s->all->store, &s->trace);
+    store_delivered_confirm(s->all->store, buf_span(&s->receipt));
 }
 
 static void settle_later(void *arg)
@@ -143,7 +143,11 @@ static void settle_later(void *arg)
 
 static void watch_confirmation(struct session *s, const struct buf *out)
 {
-    if (!smtp_core_accepted(s->core, &s->trace))
+    struct span receipt;
+    if (!smtp_core_accepted(s->core, &receipt))
+        return;
+    buf_reset(&s->receipt);
+    if (!buf_add_span(&s->receipt, receipt))
         return;
     s->unconfirmed = true;
     s->mark = conn_bytes_out(s->conn) + out->n;
@@ -234,6 +238,7 @@ static void on_closed(void *core, enum conn_end why)
     ticket_void(&s->ticket);
     loop_timer_free(&s->greet_timer);
     smtp_core_free(&s->core);
+    buf_free(&s->receipt);
     peer_leave(a, s->peer);
     *s->link = s->next;
     if (s->next)
@@ -301,6 +306,7 @@ void session_worker_accepted(void *arg, int fd, const struct daemon_listen *on, 
     bool local = on->unix_name != NULL;
     s->all = a;
     s->ticket = ticket_new(s);
+    buf_init(&s->receipt, 1 << 20);
     s->started_ms = clock_mono_ms();
     s->session_due = s->started_ms + SESSION_MS;
     s->greet_timer = loop_timer_new(worker_loop(a->w), on_kick, s);

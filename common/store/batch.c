@@ -83,6 +83,62 @@ static void finish(struct batch *b, struct job *j)
     atomic_fetch_add(&b->e->count.jobs, 1);
 }
 
+/* -- what nobody waits for -- */
+
+static enum err_code apply_lazy(struct tx *t, struct job *j)
+{
+    struct wire_in in = {buf_span(&j->body), false};
+    enum err_code code = ERR_OK;
+    if (j->type == WIRE_CONFIRM)
+        return repeat_confirm(t, in.s);
+    for (struct request_id id; code == ERR_OK && in.s.n && wire_get(&in, &id, sizeof id);)
+        code = done_forget(t, &id);
+    return code;
+}
+
+static bool job_confirms(const struct job *j, const unsigned char key[REPEAT_KEY])
+{
+    struct wire_in in = {buf_span(&j->body), false};
+    unsigned char its[REPEAT_KEY];
+    struct span targets;
+    while (in.s.n && repeat_receipt(&in, its, &targets))
+        if (memcmp(its, key, REPEAT_KEY) == 0)
+            return true;
+    return false;
+}
+
+bool lazy_confirms(const struct engine *e, const unsigned char key[REPEAT_KEY])
+{
+    for (const struct job *j = e->lazy; j; j = j->next)
+        if (j->type == WIRE_CONFIRM && job_confirms(j, key))
+            return true;
+    return false;
+}
+
+static void run_lazy(struct batch *b)
+{
+    struct engine *e = b->e;
+    enum err_code code = ERR_RETRY;
+    for (int i = 0; i < TRIES && code == ERR_RETRY; i++) {
+        code = tx_renew(&b->t);
+        for (struct job *j = e->lazy; j && code == ERR_OK; j = j->next)
+            code = apply_lazy(&b->t, j);
+        if (code == ERR_OK)
+            code = tx_commit(&b->t);
+        else
+            tx_abort(&b->t);
+        FAULT_STEP("store.lazy.committed");
+    }
+    if (code != ERR_OK) /* records stay for a day at most */
+        log_event(LOG_WARN, NULL, "store.acknowledgements.lost", F_UINT("count", e->lazy_count));
+    for (struct job *j = e->lazy, *next; j; j = next) {
+        next = j->next;
+        job_free(&j);
+    }
+    e->lazy = NULL;
+    e->lazy_count = 0;
+}
+
 /* -- one request -- */
 
 static void keep_touched(struct batch *b)
@@ -155,6 +211,9 @@ static bool apply(struct batch *b, struct job *j)
         j->other = other;
         if (j->code != ERR_RETRY)
             break;
+        if (b->t.lazy_first)
+            run_lazy(b);
+        b->t.lazy_first = false;
     }
     if (j->code == ERR_OK)
         j->part++;
@@ -277,56 +336,7 @@ static struct job *add_contents(struct batch *b, struct job *jobs)
     return rest;
 }
 
-/* -- what nobody waits for -- */
-
-static enum err_code apply_lazy(struct tx *t, struct job *j)
-{
-    struct wire_in in = {buf_span(&j->body), false};
-    enum err_code code = ERR_OK;
-    if (j->type == WIRE_CONFIRM) {
-        struct wire_confirm w;
-        if (!wire_get(&in, &w, sizeof w))
-            return ERR_OK;
-        w.trace[TRACE_TEXT - 1] = '\0';
-        code = trace_confirm(t, w.trace);
-        return code == ERR_MISSING ? ERR_OK : code;
-    }
-    for (struct request_id id; code == ERR_OK && in.s.n && wire_get(&in, &id, sizeof id);)
-        code = done_forget(t, &id);
-    return code;
-}
-
-bool lazy_confirms(const struct engine *e, const char *trace)
-{
-    for (const struct job *j = e->lazy; j; j = j->next)
-        if (j->type == WIRE_CONFIRM && j->body.n >= TRACE_TEXT && strncmp(j->body.p, trace, TRACE_TEXT) == 0)
-            return true;
-    return false;
-}
-
-static void run_lazy(struct batch *b)
-{
-    struct engine *e = b->e;
-    enum err_code code = ERR_RETRY;
-    for (int i = 0; i < TRIES && code == ERR_RETRY; i++) {
-        code = tx_renew(&b->t);
-        for (struct job *j = e->lazy; j && code == ERR_OK; j = j->next)
-            code = apply_lazy(&b->t, j);
-        if (code == ERR_OK)
-            code = tx_commit(&b->t);
-        else
-            tx_abort(&b->t);
-        FAULT_STEP("store.lazy.committed");
-    }
-    if (code != ERR_OK) /* records stay for a day at most */
-        log_event(LOG_WARN, NULL, "store.acknowledgements.lost", F_UINT("count", e->lazy_count));
-    for (struct job *j = e->lazy, *next; j; j = next) {
-        next = j->next;
-        job_free(&j);
-    }
-    e->lazy = NULL;
-    e->lazy_count = 0;
-}
+/* -- what nobody waits for: when -- */
 
 static bool lazy_due(const struct engine *e)
 {

@@ -88,9 +88,8 @@ static void end(struct pending *p, enum err_code code, struct span body)
 
 static void send_confirms(struct store *s)
 {
-    const size_t one = sizeof(struct wire_confirm);
-    for (size_t at = 0; at < s->confirms.n; at += one)
-        client_tell(s, WIRE_CONFIRM, 0, 0, span_of(s->confirms.p + at, one));
+    if (s->confirms.n)
+        client_tell(s, WIRE_CONFIRM, 0, 0, buf_span(&s->confirms));
     buf_reset(&s->confirms);
 }
 
@@ -224,9 +223,10 @@ uint64_t client_tell(struct store *s, uint16_t type, uint32_t session, uint64_t 
     return s->next_seq;
 }
 
-void client_confirm(struct store *s, const struct wire_confirm *w)
+void client_confirm(struct store *s, struct span receipt)
 {
-    if (buf_add(&s->confirms, w, sizeof *w)) /* when too many wait, the key ends by itself after an hour */
+    if (receipt.n &&
+        buf_add_span(&s->confirms, receipt)) /* when too many wait, the key ends by itself after an hour */
         defer(s);
 }
 

@@ -109,8 +109,8 @@ void pending_ask(struct pending *p, bool ok);
 bool pending_content(struct pending *p, struct content *c) __attribute__((warn_unused_result));
 /* A frame that is not repeated; its seq. */
 uint64_t client_tell(struct store *s, uint16_t type, uint32_t session, uint64_t mailbox, struct span body);
-/* A confirmation: kept while stored is away. */
-void client_confirm(struct store *s, const struct wire_confirm *w);
+/* A confirmation (wire_confirm): kept while stored is away. */
+void client_confirm(struct store *s, struct span receipt);
 /* Tell the boxes that lie in all, one behind the other. */
 bool client_tell_list(struct pending *p, struct span all);
 /* Accounts and watches, when the connection is new. */

@@ -178,11 +178,59 @@ void store_append(struct store_account *a, const struct store_append *m, struct 
 
 /* -- deliver -- */
 
+/* What the question asked for, as its receipt names it: the targets that were served. */
+static bool put_served(const struct pending *p, const struct store_delivered *d, struct buf *out)
+{
+    struct wire_in in = {buf_span(&p->body), false};
+    struct wire_deliver w;
+    bool ok = true;
+    wire_get(&in, &w, sizeof w);
+    for (int text = 0; text < 3; text++)
+        (void)wire_text(&in);
+    for (size_t i = 0; i < d->count && ok && !in.bad; i++) {
+        struct wire_target x;
+        wire_get(&in, &x, sizeof x);
+        (void)wire_take(&in, x.address_n);
+        if (d->outcome[i] == ERR_OK)
+            ok = buf_add_u8(out, (uint8_t)x.kind) && buf_add(out, x.id.b, sizeof x.id.b);
+    }
+    return ok && !in.bad && d->count == w.target_count;
+}
+
+static bool take_receipt(struct pending *p, struct wire_in *in, struct store_delivered *d)
+{
+    struct wire_confirm w = {.count = 0};
+    if (in->s.n == 0)
+        return true; /* repeats were not looked for */
+    wire_get(in, w.repeat, sizeof w.repeat);
+    for (size_t i = 0; i < d->count; i++)
+        w.count += d->outcome[i] == ERR_OK;
+    buf_reset(&p->extra);
+    if (!buf_add(&p->extra, &w, sizeof w) || !put_served(p, d, &p->extra))
+        return false;
+    d->receipt = w.count ? buf_span(&p->extra) : SPAN_NONE;
+    return !in->bad;
+}
+
+static bool take_traces(struct pending *p, struct wire_in *in, struct store_delivered *d)
+{
+    struct trace_id *v = arena_array(p->s->arena, d->count + 1, sizeof *v);
+    for (size_t i = 0; v && i < d->count; i++) {
+        v[i] = d->trace;
+        if (in->s.n == 0)
+            continue;
+        wire_get(in, v[i].text, TRACE_TEXT);
+        v[i].text[TRACE_TEXT - 1] = '\0';
+    }
+    d->traces = v;
+    return v && wire_whole(in);
+}
+
 static bool on_delivered(struct pending *p, enum err_code code, struct span body, bool more)
 {
     struct wire_in in = {body, false};
     struct wire_delivered w;
-    struct store_delivered d;
+    struct store_delivered d = {.repeated = false};
     if (code != ERR_OK) {
         TELL(p, store_delivered_cb, code, NULL);
         return true;
@@ -190,7 +238,7 @@ static bool on_delivered(struct pending *p, enum err_code code, struct span body
     wire_get(&in, &w, sizeof w);
     struct span codes = wire_items(&in, w.count, 1);
     enum err_code *outcome = in.bad ? NULL : arena_array(p->s->arena, (size_t)w.count + 1, sizeof *outcome);
-    if (more || !outcome || !wire_whole(&in))
+    if (more || !outcome)
         return false;
     for (uint32_t i = 0; i < w.count; i++)
         outcome[i] = (enum err_code)(unsigned char)codes.p[i];
@@ -199,6 +247,8 @@ static bool on_delivered(struct pending *p, enum err_code code, struct span body
     d.repeated = w.repeated;
     d.outcome = outcome;
     d.count = w.count;
+    if (!take_receipt(p, &in, &d) || !take_traces(p, &in, &d))
+        return false;
     TELL(p, store_delivered_cb, ERR_OK, &d);
     return true;
 }
@@ -229,11 +279,9 @@ void store_deliver(struct store *s, const struct store_delivery *d, struct ticke
     pending_ask(p, ok);
 }
 
-void store_delivered_confirm(struct store *s, const struct trace_id *trace)
+void store_delivered_confirm(struct store *s, struct span receipt)
 {
-    struct wire_confirm w = {""};
-    memcpy(w.trace, trace->text, TRACE_TEXT);
-    client_confirm(s, &w);
+    client_confirm(s, receipt);
 }
 
 /* -- relay -- */

@@ -1,22 +1,19 @@
 /* Delivery: one transaction files a content into the INBOX of each account, queues what is for a group,
  * writes the trace, and remembers the submission until its 250 was written. Targets are worked through in
- * ascending order of their ids; one that is named twice is filed once. The hard point is a submission that
- * comes again because its connection fell before our answer: it is known by peer, sender, targets and bytes,
- * and gets the first trace and outcomes. */
+ * ascending order of their ids; one that is named twice is filed once. A target that an earlier try has
+ * served (repeat.c) is answered for, not served again. */
 #include "common/store/engine_int.h"
-#include "common/base/crypto.h"
 #include <stdlib.h>
 #include <time.h>
-
-enum { REPEAT_KEY = 16 };
-static const int64_t repeat_us = (int64_t)3600 * 1000000;
 
 struct target {
     struct wire_target w;
     struct span address;
     uint32_t index; /* place in the request */
     uint8_t outcome;
-    bool kept; /* full: queued */
+    bool found; /* an earlier try has served it, under this trace */
+    char trace[TRACE_TEXT];
+    bool filed, kept; /* kept: full, so it is queued */
 };
 
 struct delivery {
@@ -27,8 +24,10 @@ struct delivery {
     struct buf places;    /* REC_PLACE bytes for each filing */
     uint32_t filed, full; /* full: of those, how many wait in the queue for room */
     uint64_t queue_id;    /* 0: nothing was queued */
-    unsigned char repeat[REPEAT_KEY];
     bool find_repeat;
+    unsigned char repeat[REPEAT_KEY];
+    struct buf earlier; /* groups of what earlier tries have served */
+    uint32_t found;
 };
 
 static int16_t zone_of(int64_t us)
@@ -112,78 +111,68 @@ static bool parse(struct tx *t, const struct job *j, struct delivery *d)
 
 /* -- submissions that come again -- */
 
-static void hash_text(struct crypto_hash *h, struct span s)
+static bool put_traces(const struct delivery *d, struct buf *out)
 {
-    const uint64_t n = s.n;
-    crypto_hash_add(h, span_of(&n, sizeof n));
-    crypto_hash_add(h, s);
+    char *all = xcalloc(d->w.target_count, TRACE_TEXT);
+    for (uint32_t i = 0; i < d->w.target_count; i++)
+        memcpy(all + (size_t)d->to[i].index * TRACE_TEXT, d->to[i].found ? d->to[i].trace : d->w.trace,
+               TRACE_TEXT);
+    bool ok = buf_add(out, all, (size_t)d->w.target_count * TRACE_TEXT);
+    free(all);
+    return ok;
 }
 
-static void repeat_key(struct delivery *d)
+static enum err_code answer(struct job *j, const struct delivery *d)
 {
-    struct crypto_hash h;
-    unsigned char out[CRYPTO_HASH];
-    crypto_hash_init(&h);
-    hash_text(&h, d->peer);
-    hash_text(&h, d->sender);
-    for (uint32_t i = 0; i < d->w.target_count; i++) {
-        crypto_hash_add(&h, span_of(&d->to[i].w.kind, sizeof d->to[i].w.kind));
-        crypto_hash_add(&h, span_of(d->to[i].w.id.b, sizeof d->to[i].w.id.b));
-    }
-    crypto_hash_add(&h, span_of(d->content.head.hash, sizeof d->content.head.hash));
-    crypto_hash_final(&h, out);
-    memcpy(d->repeat, out, sizeof d->repeat);
-}
-
-static enum err_code answer(struct job *j, const struct delivery *d, const char *trace, bool repeated)
-{
-    struct wire_delivered w = {.repeated = repeated, .count = d->w.target_count};
-    memcpy(w.trace, trace, TRACE_TEXT);
+    struct wire_delivered w = {.repeated = d->found == d->w.target_count, .count = d->w.target_count};
+    memcpy(w.trace, w.repeated ? d->to[0].trace : d->w.trace, TRACE_TEXT);
     unsigned char *codes = xcalloc(d->w.target_count, 1);
     for (uint32_t i = 0; i < d->w.target_count; i++)
         codes[d->to[i].index] = d->to[i].outcome;
     struct buf *a = parts_add(&j->answer);
-    bool ok = buf_add(a, &w, sizeof w) && buf_add(a, codes, d->w.target_count);
+    bool ok = buf_add(a, &w, sizeof w) && buf_add(a, codes, d->w.target_count) &&
+              (!d->find_repeat || buf_add(a, d->repeat, sizeof d->repeat)) && (!d->found || put_traces(d, a));
     free(codes);
     return ok ? ERR_OK : ERR_LIMIT;
 }
 
-/* ERR_OK: it was here before, and is answered. */
-static enum err_code find_repeat(struct tx *t, struct job *j, struct delivery *d)
+static enum err_code find_repeats(struct tx *t, struct delivery *d)
 {
-    struct rec_repeat r;
-    repeat_key(d);
-    enum err_code code = tx_get_buf(t, T_REPEAT, span_of(d->repeat, sizeof d->repeat), &t->scratch);
-    if (code != ERR_OK)
-        return code;
-    if (!rec_repeat_get(buf_span(&t->scratch), &r))
-        return ERR_BUG;
-    int64_t age_us = clock_wall_us() - r.at_us;
-    if (age_us < 0 || age_us > repeat_us || r.outcomes.n != d->w.target_count || lazy_confirms(t->e, r.trace))
-        return ERR_MISSING;
-    for (uint32_t i = 0; i < d->w.target_count; i++)
-        d->to[i].outcome = (uint8_t)r.outcomes.p[i];
-    return answer(j, d, r.trace, true);
+    unsigned char what[REC_REPEAT_TARGET];
+    repeat_key(d->repeat, d->peer, d->sender, d->content.head.hash);
+    enum err_code code = repeat_load(t, d->repeat, &d->earlier);
+    for (uint32_t i = 0; i < d->w.target_count && code == ERR_OK && d->earlier.n; i++) {
+        repeat_target(what, d->to[i].w.kind, &d->to[i].w.id);
+        d->to[i].found = repeat_find(buf_span(&d->earlier), what, d->to[i].trace);
+        d->found += d->to[i].found;
+    }
+    return code;
 }
 
-static enum err_code keep_repeat(struct tx *t, const struct delivery *d)
+static enum err_code keep_repeats(struct tx *t, struct delivery *d)
 {
-    unsigned char *codes = xcalloc(d->w.target_count, 1);
-    struct rec_repeat r = {.at_us = clock_wall_us(), .outcomes = span_of(codes, d->w.target_count)};
-    memcpy(r.trace, d->w.trace, TRACE_TEXT);
-    for (uint32_t i = 0; i < d->w.target_count; i++)
-        codes[i] = d->to[i].outcome;
-    buf_reset(&t->scratch);
-    bool ok = rec_repeat_put(&r, &t->scratch);
-    free(codes);
-    return ok ? tx_put(t, T_REPEAT, span_of(d->repeat, sizeof d->repeat), buf_span(&t->scratch)) : ERR_LIMIT;
+    struct buf served;
+    bool ok = true;
+    buf_init(&served, (size_t)d->w.target_count * REC_REPEAT_TARGET);
+    for (uint32_t i = 0; i < d->w.target_count && ok; i++) {
+        const struct target *x = &d->to[i];
+        unsigned char what[REC_REPEAT_TARGET];
+        if (x->found || x->outcome != ERR_OK || (i && same_account(x, x - 1)))
+            continue;
+        repeat_target(what, x->w.kind, &x->w.id);
+        ok = buf_add(&served, what, sizeof what);
+    }
+    enum err_code code =
+        ok ? repeat_keep(t, d->repeat, &d->earlier, d->w.trace, buf_span(&served)) : ERR_LIMIT;
+    buf_free(&served);
+    return code;
 }
 
 /* -- filing and queueing -- */
 
 static bool is_queued(const struct delivery *d, const struct target *x)
 {
-    return d->w.flags & WIRE_DELIVER_QUEUE || x->w.kind == STORE_TO_GROUP || x->kept;
+    return !x->found && (d->w.flags & WIRE_DELIVER_QUEUE || x->w.kind == STORE_TO_GROUP || x->kept);
 }
 
 static enum err_code file_all(struct tx *t, const struct job *j, struct delivery *d)
@@ -192,7 +181,7 @@ static enum err_code file_all(struct tx *t, const struct job *j, struct delivery
     for (uint32_t i = 0; i < d->w.target_count; i++) {
         struct target *x = &d->to[i];
         unsigned char place[REC_PLACE];
-        if (is_queued(d, x))
+        if (x->found || is_queued(d, x))
             continue;
         if (i && same_account(x, x - 1)) {
             x->outcome = x[-1].outcome;
@@ -204,6 +193,7 @@ static enum err_code file_all(struct tx *t, const struct job *j, struct delivery
         x->outcome = (uint8_t)code;
         if (code != ERR_OK)
             continue;
+        x->filed = true;
         d->filed++;
         if (!buf_add(&d->places, place, sizeof place))
             return ERR_LIMIT;
@@ -214,7 +204,7 @@ static enum err_code file_all(struct tx *t, const struct job *j, struct delivery
 /* Who was full is tried again from the queue, unless everybody was: then the client can be told. */
 static void keep_full(struct delivery *d)
 {
-    bool any = d->filed > 0;
+    bool any = d->filed + d->found > 0;
     for (uint32_t i = 0; i < d->w.target_count; i++)
         any = any || is_queued(d, &d->to[i]);
     for (uint32_t i = 0; any && i < d->w.target_count; i++)
@@ -225,13 +215,16 @@ static void keep_full(struct delivery *d)
         }
 }
 
-/* Who of a queued group must be passed over: the accounts that were filed here. They are in ascending order.
- */
+/* Who of a queued group must be passed over: the accounts that were filed here or served before, in ascending
+ * order. */
 static bool put_skip(const struct delivery *d, struct buf *out)
 {
     bool ok = true;
-    for (uint32_t i = 0; i < d->filed && ok; i++)
-        ok = buf_add(out, d->places.p + (size_t)i * REC_PLACE, KEY_UUID);
+    for (uint32_t i = 0; i < d->w.target_count && ok; i++) {
+        const struct target *x = &d->to[i];
+        if (x->w.kind == STORE_TO_ACCOUNT && (x->filed || x->found) && !(i && same_account(x, x - 1)))
+            ok = buf_add(out, x->w.id.b, KEY_UUID);
+    }
     return ok;
 }
 
@@ -260,7 +253,7 @@ static enum err_code queue_rest(struct tx *t, const struct job *j, struct delive
             q.due_us += queue_retry_us(t->e, q.attempts++);
         q.targets = buf_span(&targets);
         q.skip = buf_span(&skip);
-        q.skip_count = d->filed;
+        q.skip_count = (uint32_t)(skip.n / KEY_UUID);
         code = queue_new(t, &q, &d->queue_id);
     }
     buf_free(&targets);
@@ -287,29 +280,31 @@ static enum err_code write_trace(struct tx *t, const struct job *j, const struct
 
 static enum err_code deliver(struct tx *t, struct job *j, struct delivery *d)
 {
-    enum err_code code = d->find_repeat ? find_repeat(t, j, d) : ERR_MISSING;
-    if (code != ERR_MISSING)
-        return code;
-    code = file_all(t, j, d);
+    enum err_code code = d->find_repeat ? find_repeats(t, d) : ERR_OK;
+    if (code == ERR_OK)
+        code = file_all(t, j, d);
     keep_full(d);
     if (code == ERR_OK)
         code = queue_rest(t, j, d);
-    if (code != ERR_OK || (d->filed == 0 && d->queue_id == 0)) /* nobody has room: nothing is kept */
-        return code == ERR_OK ? answer(j, d, d->w.trace, false) : code;
+    if (code != ERR_OK ||
+        (d->filed == 0 && d->queue_id == 0)) /* nobody new, or without room: nothing is kept */
+        return code == ERR_OK ? answer(j, d) : code;
     code = content_store(t, j, &d->content, d->w.trace, d->filed + (d->queue_id ? 1 : 0));
     if (code == ERR_OK)
         code = write_trace(t, j, d);
     if (code == ERR_OK && d->find_repeat)
-        code = keep_repeat(t, d);
-    return code == ERR_OK ? answer(j, d, d->w.trace, false) : code;
+        code = keep_repeats(t, d);
+    return code == ERR_OK ? answer(j, d) : code;
 }
 
 enum err_code op_deliver(struct tx *t, struct job *j)
 {
     struct delivery d = {.to = NULL};
     buf_init(&d.places, IPC_FRAME_LIMIT);
+    buf_init(&d.earlier, IPC_FRAME_LIMIT);
     enum err_code code = parse(t, j, &d) && j->has_place ? deliver(t, j, &d) : ERR_SYNTAX;
     buf_free(&d.places);
+    buf_free(&d.earlier);
     free(d.to);
     return code;
 }

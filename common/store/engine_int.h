@@ -265,8 +265,10 @@ struct tx {
     size_t touched_count, touched_cap;
     bool queue_due;
     struct quota_news quota;
-    bool reads;    /* a snapshot */
-    size_t writes; /* since it began */
+    bool reads; /* a snapshot */
+    bool
+        lazy_first; /* it fell because of acknowledgements that wait; they are due before it is tried again */
+    size_t writes;  /* since it began */
 };
 /* Open with code (write: NOSYNC; read: snapshot). */
 enum err_code tx_begin(struct engine *e, bool reads, struct tx *t) CHECK_RESULT;
@@ -730,8 +732,24 @@ bool queue_target_put(struct buf *out, const struct wire_target *w, struct span 
 enum err_code queue_put(struct tx *t, uint64_t id, const struct rec_queue *q) CHECK_RESULT;
 enum err_code queue_due_set(struct tx *t, int64_t due_us, uint64_t id, bool on) CHECK_RESULT;
 enum err_code trace_put(struct tx *t, const char *trace, uint32_t n, const struct rec_trace *r) CHECK_RESULT;
-/* Drop the repeat key of a trace. */
-enum err_code trace_confirm(struct tx *t, const char *trace) CHECK_RESULT;
+
+/* -- repeat.c -- */
+enum { REPEAT_KEY = 16 };
+void repeat_key(unsigned char key[REPEAT_KEY], struct span peer, struct span sender,
+                const unsigned char content_hash[32]);
+void repeat_target(unsigned char out[REC_REPEAT_TARGET], uint32_t kind, const struct uuid *id);
+/* Add to groups what is known of earlier tries. ERR_RETRY: confirmations wait that speak of it. */
+enum err_code repeat_load(struct tx *t, const unsigned char key[REPEAT_KEY], struct buf *groups) CHECK_RESULT;
+/* Whether an earlier try filed or queued for this target, and under which trace. */
+bool repeat_find(struct span groups, const unsigned char target[REC_REPEAT_TARGET],
+                 char trace[TRACE_TEXT]) CHECK_RESULT;
+/* Put on record what this try filed and queued, behind the earlier ones. */
+enum err_code repeat_keep(struct tx *t, const unsigned char key[REPEAT_KEY], struct buf *groups,
+                          const char *trace, struct span targets) CHECK_RESULT;
+/* The next wire_confirm of those that follow each other. */
+bool repeat_receipt(struct wire_in *in, unsigned char key[REPEAT_KEY], struct span *targets) CHECK_RESULT;
+/* The 250 of what they name was written. */
+enum err_code repeat_confirm(struct tx *t, struct span receipts) CHECK_RESULT;
 
 /* -- done.c -- */
 enum err_code done_put(struct tx *t, struct job *j, bool final, struct span answer) CHECK_RESULT;
@@ -748,8 +766,8 @@ enum err_code engine_call(struct engine *e, struct job *j) CHECK_RESULT;
 /* Whether requests wait for the writer. */
 bool engine_busy(struct engine *e);
 void *writer_main(void *engine);
-/* Whether the 250 of this trace has been written, though that is not on record yet. The writer's own. */
-bool lazy_confirms(const struct engine *e, const char *trace);
+/* Whether confirmations that are not on record yet speak of this repeat key. The writer's own. */
+bool lazy_confirms(const struct engine *e, const unsigned char key[REPEAT_KEY]);
 void *stager_main(void *engine);
 
 /* -- read.c, read_admin.c -- */

@@ -3,7 +3,7 @@
 #include "common/store/rec.h"
 #include <assert.h>
 
-enum { QUOTA_VERSION = 2, QUEUE_VERSION = 2, UNIT_VERSION = 2 };
+enum { QUOTA_VERSION = 2, QUEUE_VERSION = 2, UNIT_VERSION = 2, REPEAT_VERSION = 2 };
 
 /* -- a cursor into a fixed record -- */
 struct put {
@@ -472,21 +472,37 @@ void key_trace(unsigned char key[KEY_TRACE], const char *trace, uint32_t n)
     put_be32(key + TRACE_TEXT - 1, n);
 }
 
-bool rec_repeat_put(const struct rec_repeat *r, struct buf *out)
+bool rec_repeat_head(int64_t at_us, struct buf *out)
 {
-    return buf_add_u8(out, REC_VERSION) && buf_add_u64(out, (uint64_t)r->at_us) &&
-           buf_add(out, r->trace, TRACE_TEXT - 1) && buf_add_span(out, r->outcomes);
+    return buf_add_u8(out, REPEAT_VERSION) && buf_add_u64(out, (uint64_t)at_us);
 }
 
-bool rec_repeat_get(struct span v, struct rec_repeat *out)
+bool rec_repeat_add(const struct rec_repeat_group *g, struct buf *out)
+{
+    return buf_add(out, g->trace, TRACE_TEXT - 1) && buf_add_u64(out, (uint64_t)g->at_us) &&
+           buf_add_u32(out, (uint32_t)(g->targets.n / REC_REPEAT_TARGET)) && buf_add_span(out, g->targets);
+}
+
+bool rec_repeat_get(struct span v, struct span *groups)
 {
     struct reader r;
-    if (!get_start(v, &r))
+    if (get_version(v, REPEAT_VERSION, &r) != REPEAT_VERSION)
         return false;
-    out->at_us = (int64_t)read_u64(&r);
-    get_trace(&r, out->trace);
-    out->outcomes = r.s;
+    (void)read_u64(&r);
+    *groups = r.s;
     return !r.bad;
+}
+
+bool rec_repeat_next(struct span *groups, struct rec_repeat_group *out)
+{
+    struct reader r = reader_of(*groups);
+    get_trace(&r, out->trace);
+    out->at_us = (int64_t)read_u64(&r);
+    out->targets = read_bytes(&r, (size_t)read_u32(&r) * REC_REPEAT_TARGET);
+    if (r.bad)
+        return false;
+    *groups = r.s;
+    return true;
 }
 
 void rec_segment_put(const struct rec_segment *r, unsigned char out[REC_SEGMENT])

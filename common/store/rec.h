@@ -243,14 +243,20 @@ bool rec_trace_get(struct span v, struct rec_trace *out) CHECK_RESULT;
 /* The key of line n of a trace; a trace that is shorter than 20 bytes is filled up with zeros. */
 void key_trace(unsigned char key[KEY_TRACE], const char *trace, uint32_t n);
 
-/* -- repeat: key the first 16 bytes of a hash -- */
-struct rec_repeat {
-    int64_t at_us;
+/* -- repeat: key the first 16 bytes of a hash. Value: when it was last written, then a group for each try
+ * that filed or queued something. (Version 1 had other keys: it is never met, and goes by its time.) -- */
+struct rec_repeat_group {
     char trace[TRACE_TEXT];
-    struct span outcomes; /* a byte for each target, in ascending order of kind and id */
+    int64_t at_us;
+    struct span targets; /* REC_REPEAT_TARGET bytes each: kind, id */
 };
-bool rec_repeat_put(const struct rec_repeat *r, struct buf *out) CHECK_RESULT;
-bool rec_repeat_get(struct span v, struct rec_repeat *out) CHECK_RESULT;
+enum { REC_REPEAT_TARGET = 17 };
+bool rec_repeat_head(int64_t at_us, struct buf *out) CHECK_RESULT;
+bool rec_repeat_add(const struct rec_repeat_group *g, struct buf *out) CHECK_RESULT;
+/* The groups, one behind the other; false: broken. */
+bool rec_repeat_get(struct span v, struct span *groups) CHECK_RESULT;
+/* The first of them, taken off; false: there is none, or it is broken (then groups is not empty). */
+bool rec_repeat_next(struct span *groups, struct rec_repeat_group *out) CHECK_RESULT;
 
 /* -- segment: key number -- */
 enum { SEGMENT_COMPACTED = 2 }; /* large: filled by compaction; contents of any id */

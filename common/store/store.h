@@ -54,22 +54,26 @@ struct store_delivery {
     bool queue_full; /* accounts that are full are queued and tried again (outcome ERR_OK), unless nobody else
                         is served */
     bool queue;      /* file nothing now: one queue entry for all targets (large groups) */
-    bool find_repeat; /* look for the same peer, sender, targets and content_hash within the hour whose
-                         250 was never confirmed by store_delivered: answer that trace, store nothing */
+    bool find_repeat; /* look for the same peer, sender and content_hash within the hour: targets that were
+                         served then, and whose 250 was not confirmed, are answered with that trace and not
+                         served again */
 };
 struct store_delivered {
-    struct trace_id trace; /* the first one's when repeated */
-    bool repeated;
-    const enum err_code *outcome; /* for each target: ERR_OK filed or queued; ERR_LIMIT over quota
-                                     (per_recipient asks for it) ; ERR_DENIED, ERR_RETRY */
+    struct trace_id trace;         /* the first one's when repeated */
+    bool repeated;                 /* every target was served before */
+    const struct trace_id *traces; /* for each target */
+    struct span receipt;           /* for store_delivered_confirm; empty: there is nothing to confirm */
+    const enum err_code *outcome;  /* for each target: ERR_OK filed or queued; ERR_LIMIT over quota
+                                      (per_recipient asks for it) ; ERR_DENIED, ERR_RETRY */
     size_t count;
 };
 typedef void store_delivered_cb(void *session, enum err_code code, const struct store_delivered *answer);
 /* One transaction: content, mailbox entries (INBOX; account and mailbox are made when needed), queue entries.
  * A STORE_TO_GROUP target always becomes a queue entry. */
 void store_deliver(struct store *s, const struct store_delivery *d, struct ticket *t, store_delivered_cb *cb);
-/* The 250 of this trace has been written to the client: its repeat key is dropped. No answer. */
-void store_delivered_confirm(struct store *s, const struct trace_id *trace);
+/* The 250 of each target that was served has been written to the client: the same bytes are a new message
+ * from now on. receipt: of the answer, borrowed. No answer. */
+void store_delivered_confirm(struct store *s, struct span receipt);
 
 /* Is the account known to be full? Answered from what stored told without being asked: no wait, and nothing
  * of the account is shown but this. False also while stored is away. */

@@ -22,7 +22,7 @@ enum wire_type {
     WIRE_PING,    /* answered when the writer comes to it: a sign of life */
 
     WIRE_DELIVER = 16, /* wire_deliver */
-    WIRE_CONFIRM,      /* wire_confirm; no answer */
+    WIRE_CONFIRM,      /* wire_confirm, any number of them; no answer */
     WIRE_FULL_WATCH,   /* WIRE_FULL_EVENT from now on, the first ones at once; no answer */
 
     WIRE_LEASE = 32,  /* wire_lease */
@@ -120,12 +120,15 @@ struct wire_deliver { /* text sender, text peer, text login, targets, content */
     int64_t received_us;
     uint32_t flags, target_count;
 };
-struct wire_delivered { /* for each target a byte: its enum err_code */
+/* For each target a byte: its enum err_code. When repeats are looked for: the 16 bytes of the repeat key; and
+ * when any target was found, for each the trace it is filed under (TRACE_TEXT bytes). */
+struct wire_delivered {
     char trace[TRACE_TEXT + 3];
-    uint32_t repeated, count;
+    uint32_t repeated, count; /* repeated: all of them */
 };
-struct wire_confirm {
-    char trace[TRACE_TEXT + 3];
+struct wire_confirm { /* for each target a byte kind, and its id; then the next wire_confirm */
+    unsigned char repeat[16];
+    uint32_t count;
 };
 
 /* -- relay -- */

@@ -89,6 +89,7 @@ static void on_delivered(void *s, enum err_code code, const struct store_deliver
     if (code != ERR_OK || d->outcome[0] != ERR_OK)
         abort();
     r->took[r->answered++] = now() - o->started;
+    store_delivered_confirm(deliver, d->receipt);
     ticket_void(&o->t);
     free(o);
     r->in_flight--;
@@ -120,7 +121,6 @@ static void send_one(struct run *r)
     r->sent++;
     r->in_flight++;
     store_deliver(deliver, &d, o->t, on_delivered);
-    store_delivered_confirm(deliver, &d.trace);
     content_free(&c);
 }
 

@@ -439,8 +439,8 @@ class Watcher(ImapActor):
 
 
 class Sender(Actor):
-    """Delivers; over SMTP it repeats what was not answered, as mail systems do, over LMTP (where a repetition may come twice)
-    it lets it be."""
+    """Delivers, and repeats what was not answered or was told to come again, as mail systems do: over LMTP only the
+    recipients for whom that is so."""
 
     def __init__(self, run, name, kind):
         super().__init__(run, name)
@@ -497,7 +497,7 @@ class Sender(Actor):
         group = self.kind == 'submission' and self.r.random() < 0.3
         to = ['nhom'] if group else self.r.sample(users, self.r.choice((1, 1, 2, 3)))
         data = body_of(ident)
-        patient, end = not self.lmtp and self.r.random() < 0.9, time.monotonic() + PATIENCE
+        patient, end = self.r.random() < 0.9, time.monotonic() + PATIENCE
         for u in users if group else to:
             self.h.sent[(ident, u)] = None
         while True:
@@ -506,6 +506,7 @@ class Sender(Actor):
                 for v in users if group else [u]:
                     if ok:
                         self.h.sent[(ident, v)] = True
+            to = [t for t, ok in zip(to, outcome) if not ok] if self.lmtp else to
             if all(outcome):
                 self.h.delivered += 1
                 break
@@ -513,8 +514,6 @@ class Sender(Actor):
                 self.h.unanswered += 1
                 if not patient:
                     break
-            elif self.lmtp and any(outcome):
-                break
             if time.monotonic() > end:
                 raise Violation('%s is not taken' % ident)
             time.sleep(0.05)

@@ -79,7 +79,7 @@ static void on_delivered(void *session, enum err_code code, const struct store_d
     shared->acknowledged[o->number] = 1;
     shared->delivered++;
     if (random_below(2))
-        store_delivered_confirm(o->all->s, &o->trace);
+        store_delivered_confirm(o->all->s, d->receipt);
     o->all->in_flight--;
     send_next(o->all);
     o->all->done = o->all->next == o->all->last && o->all->in_flight == 0;

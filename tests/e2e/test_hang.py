@@ -98,6 +98,52 @@ def test_smtp_repeats_while_stored_still_stands_still(still, word):
     assert len(still.find('an', word)) == 1
 
 
+def lmtp(p, data, to, inside=contextlib.nullcontext):
+    """One try of one message over LMTP: {who: (code, text)}."""
+    with p.lmtp() as c:
+        c.ehlo_or_helo_if_needed()
+        assert c.mail('xa@ngoai.example')[0] == 250
+        for t in to:
+            assert c.rcpt(prov.address(t))[0] == 250
+        assert c.docmd('DATA')[0] == 354
+        with inside():
+            begin = time.monotonic()
+            c.sock.settimeout(60)
+            c.send(data.replace(b'\r\n.', b'\r\n..') + b'.\r\n')
+            got = {t: c.getreply() for t in to}
+            if any(code != 250 for code, _ in got.values()):
+                in_time(begin)
+        return {t: (code, text.decode()) for t, (code, text) in got.items()}
+
+
+def test_lmtp_while_stored_stands_still(still, word):
+    """451 to each recipient; whatever the peer comes back with (some of them, others, all), each mailbox has it once, and
+    each reply names the trace of the copy that is there."""
+    data = prov.message('xa@ngoai.example', prov.address('an'), word)
+    got = lmtp(still, data, ['an', 'binh'], lambda: stopped(still, 'stored'))
+    assert [code for code, _ in got.values()] == [451, 451], got
+    for to in (['binh', 'dung'], ['an']):
+        got = lmtp(still, data, to)
+        assert all(code == 250 for code, _ in got.values()), got
+        for t, (_, text) in got.items():
+            copies = still.find(t, word)
+            assert len(copies) == 1, (t, len(copies))
+            assert trace_of(text) in copies[0].decode()
+
+
+def test_lmtp_repeats_while_stored_still_stands_still(still, word):
+    """Three tries in other company, all told 451, lie in one queue when stored goes on."""
+    data = prov.message('xa@ngoai.example', prov.address('an'), word)
+    with stopped(still, 'stored'):
+        for to in (['an', 'binh', 'dung'], ['binh'], ['dung', 'an']):
+            got = lmtp(still, data, to)
+            assert all(code == 451 for code, _ in got.values()), got
+    got = lmtp(still, data, ['dung', 'binh', 'an'])
+    assert all(code == 250 for code, _ in got.values()), got
+    for t in got:
+        assert len(still.find(t, word)) == 1, t
+
+
 def test_imap_while_stored_stands_still(still, word):
     """NO [UNAVAILABLE] to a write and to a read, on an open session and to a login; then all goes on."""
     c = still.imap('binh', select='INBOX')

@@ -37,6 +37,26 @@ static void name(struct span in)
     must(name_normal(span_of(a.p, a.n), &b) && span_eq(span_of(a.p, a.n), span_of(b.p, b.n)));
 }
 
+/* A record of repeats is written back as it was; a receipt stays within its frame. */
+static void repeat(struct span v)
+{
+    struct buf out;
+    struct span groups, targets;
+    struct rec_repeat_group g;
+    struct wire_in in = {v, false};
+    unsigned char key[REPEAT_KEY];
+    buf_init(&out, 64 << 20);
+    if (rec_repeat_get(v, &groups)) {
+        bool ok = rec_repeat_head((int64_t)get_be64(v.p + 1), &out);
+        while (ok && groups.n && rec_repeat_next(&groups, &g))
+            ok = rec_repeat_add(&g, &out);
+        must(ok && (groups.n || span_eq(buf_span(&out), v)));
+    }
+    while (in.s.n && repeat_receipt(&in, key, &targets))
+        must(targets.n % REC_REPEAT_TARGET == 0 && targets.n <= v.n);
+    buf_free(&out);
+}
+
 static void records(struct span v)
 {
     struct buf out;
@@ -44,7 +64,6 @@ static void records(struct span v)
     struct rec_content c;
     struct rec_done d;
     struct rec_trace t;
-    struct rec_repeat r;
     struct rec_change ch;
     struct store_row row;
     unsigned char raw[REC_ROW];
@@ -61,8 +80,7 @@ static void records(struct span v)
     if (rec_content_get(v, &c) && c.frames.n)
         for (size_t i = 0; i < c.frame_count; i++)
             (void)rec_frame_at(c.frames, i);
-    if (rec_repeat_get(v, &r))
-        must(rec_repeat_put(&r, &out));
+    repeat(v);
     if (rec_change_get(v, &ch))
         must(ch.items.n >= ch.count);
     if (rec_row_get(v, &row))

@@ -329,8 +329,15 @@ static void policy(void *arg, const struct policy_question *q, struct ticket *t,
 
 static void run_deliver(struct fake_backend *f, struct pending *p)
 {
-    struct store_delivered a = {
-        .trace = p->trace, .repeated = f->repeat, .outcome = p->outcome, .count = p->to_count};
+    struct trace_id traces[sizeof p->outcome / sizeof *p->outcome];
+    struct store_delivered a = {.trace = p->trace,
+                                .repeated = f->repeat,
+                                .traces = traces,
+                                .receipt = SPAN("receipt"),
+                                .outcome = p->outcome,
+                                .count = p->to_count};
+    for (size_t i = 0; i < p->to_count; i++)
+        traces[i] = f->repeat ? (struct trace_id){"EARLIERTRACE00000001"} : p->trace;
     if (f->store == ERR_OK)
         f->deliveries++;
     p->cb.delivered(ticket_session(p->ticket), f->store, f->store == ERR_OK ? &a : NULL);

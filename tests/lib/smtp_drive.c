@@ -31,7 +31,7 @@ static bool go_on(struct smtp_drive *d)
 {
     static const struct tls_facts facts = {
         .version = "TLSv1.3", .cipher = "TLS_TEST", .bits = 256, .has_exporter = true};
-    struct trace_id trace;
+    struct span receipt;
     switch (d->last) {
     case STEP_AGAIN:
         break;
@@ -50,7 +50,7 @@ static bool go_on(struct smtp_drive *d)
     }
     d->kicked = false;
     d->last = smtp_core_step(d->core, &d->in, &d->out);
-    d->accepted += smtp_core_accepted(d->core, &trace);
+    d->accepted += smtp_core_accepted(d->core, &receipt);
     return true;
 }
 

@@ -73,7 +73,7 @@ static const struct row rows[] = {
     {"LMTP mends line ends", LMTP,
      "LHLO c.example\r\n" MAIL RCPT "DATA\r\na\nb\rc\r\r\nd\r\n.\n.\r\n.\r\nNOOP\r\n",
      GREET_LMTP CAPS OK1 OK5 GO "250 2.0.0 <an@gialai.example> Ok: queued as TRACE\r\n" OK,
-     "<a@c.example> login= queue=0 repeat=0 to=a1\nReturn-Path: <a@c.example>\r\n" TRACE_LMTP
+     "<a@c.example> login= queue=0 repeat=1 to=a1\nReturn-Path: <a@c.example>\r\n" TRACE_LMTP
      "a\r\nb\r\nc\r\n\r\nd\r\n\r\n.\r\n"},
 
     /* addresses */
@@ -205,7 +205,7 @@ static const struct row rows[] = {
                 "550 5.1.1 No such mailbox here\r\n" OK5 GO "452 4.2.2 Mailbox is full\r\n"
                 "250 2.0.0 <an@gialai.example> Ok: queued as TRACE\r\n"
                 "250 2.0.0 <an@gialai.example> Ok: queued as TRACE\r\n550 5.2.0 Mailbox takes no mail\r\n" OK,
-     "<a@c.example> login= queue=0 repeat=0 to=a1,a5,a6\nReturn-Path: <a@c.example>\r\n"
+     "<a@c.example> login= queue=0 repeat=1 to=a1,a5,a6\nReturn-Path: <a@c.example>\r\n"
      "Received: from c.example ([192.0.2.1])\r\n\tby mx.gialai.example with LMTP\r\n\tid TRACE;"
      "\r\n\tTue, 24 Nov 2026 10:00:00 +0000\r\n"},
     {"LMTP refuses for each recipient", LMTP,
@@ -216,7 +216,7 @@ static const struct row rows[] = {
                                  "250 2.0.0 <an@gialai.example> Ok: queued as TRACE\r\n" OK OK1 OK5 OK5 GO
                                  "554 5.4.6 Too many Received fields: the message goes round in a loop\r\n"
                                  "554 5.4.6 Too many Received fields: the message goes round in a loop\r\n",
-     "<a@c.example> login= queue=0 repeat=0 to=a1\nReturn-Path: <a@c.example>\r\n"
+     "<a@c.example> login= queue=0 repeat=1 to=a1\nReturn-Path: <a@c.example>\r\n"
      "Received: from c.example ([192.0.2.1])\r\n\tby mx.gialai.example with LMTP\r\n\tid TRACE;"
      "\r\n\tTue, 24 Nov 2026 10:00:00 +0000\r\n\x01"},
 

@@ -170,6 +170,25 @@ static void test_helpers_away(void **state)
     smtp_drive_end(&d);
 }
 
+/* LMTP: what was served may be forgotten by the store only when nobody is told to come again (a group's
+ * members are not told apart); and each reply names the trace that this recipient's copy has. */
+static void test_lmtp_receipts(void **state)
+{
+    (void)state;
+    struct smtp_drive d;
+    smtp_drive_start(&d, conf, SMTP_LMTP, false);
+    smtp_drive_feed(&d, SPAN("LHLO c.example\r\n"));
+    talk(&d, MAIL RCPT "RCPT TO:<full@gialai.example>\r\nDATA\r\nx\r\n.\r\n");
+    assert_true(said(&d, "250 2.0.0 <an@gialai.example> Ok: queued as "));
+    assert_true(said(&d, "452 4.2.2 "));
+    assert_int_equal(d.accepted, 0);
+    d.fake.repeat = true;
+    talk(&d, MAIL RCPT "DATA\r\nx\r\n.\r\n");
+    assert_true(said(&d, "250 2.0.0 <an@gialai.example> Ok: queued as EARLIERTRACE00000001\r\n"));
+    assert_int_equal(d.accepted, 1);
+    smtp_drive_end(&d);
+}
+
 static void test_policy(void **state)
 {
     (void)state;
@@ -380,6 +399,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_helpers_away),
+        cmocka_unit_test(test_lmtp_receipts),
         cmocka_unit_test(test_policy),
         cmocka_unit_test(test_long_lines),
         cmocka_unit_test(test_errors),
