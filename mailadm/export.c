@@ -1,18 +1,17 @@
 /* mailadm export: the messages of an account as files, in a format of export_files.c. It reads as a session
  * does, with a grant of its own, while the account is in use: each mailbox as it is when its turn comes. The
  * one hard point is not to look finished when it is not: the exit status is 0 only when every message was
- * written and synced. */
+ * written and synced, and until then a file in the folder says so, with which the same command goes on
+ * (export_state.c). */
 #include "mailadm/export.h"
 #include "common/base/clock.h"
+#include "mailadm/export_state.h"
 #include "mailadm/import.h"
 #include "mailadm/session.h"
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -23,11 +22,12 @@ struct export
     const struct export_format *format;
     struct ask k;
     struct session session;
+    struct export_state *state;
     struct store_mailbox *boxes;
     size_t box_count;
     struct store_row *rows;
     size_t row_count, row_room;
-    uint64_t messages, bytes, total;
+    uint64_t messages, bytes, total, kept; /* kept: of messages, what an earlier run has written */
     size_t lost, exported;
     uint64_t shown_ms;
 };
@@ -115,15 +115,21 @@ static enum err_code write_message(struct export *x, struct export_box *b, const
 {
     struct export_message m;
     struct buf piece, last;
+    bool kept = false, begun = false;
+    describe(b->box, row, &m);
+    if (b->resumed && x->format->keep && !x->format->keep(b, &m, &kept))
+        return ERR_STATE;
+    x->kept += kept;
+    if (kept)
+        return ERR_OK;
     buf_init(&piece, STORE_READ_LIMIT);
     buf_init(&last, 16);
-    describe(b->box, row, &m);
     enum err_code code = read_some(x, b->box->id, row->uid, 0, STORE_READ_LIMIT, &piece);
     if (code == ERR_OK && piece.n == row->size)
         m.ends_lf = span_ends(buf_span(&piece), SPAN("\n"));
     else if (code == ERR_OK && (code = read_some(x, b->box->id, row->uid, row->size - 1, 1, &last)) == ERR_OK)
         m.ends_lf = span_eq(buf_span(&last), SPAN("\n"));
-    if (code == ERR_OK && !x->format->begin(b, &m))
+    if (code == ERR_OK && !(begun = x->format->begin(b, &m)))
         code = ERR_STATE;
     for (uint64_t at = 0; code == ERR_OK && piece.n;) {
         if (!x->format->add(b, buf_span(&piece)))
@@ -135,6 +141,8 @@ static enum err_code write_message(struct export *x, struct export_box *b, const
             code = read_some(x, b->box->id, row->uid, at, STORE_READ_LIMIT, &piece);
     }
     if (code == ERR_OK && !x->format->end(b, &m))
+        code = ERR_STATE;
+    if (code == ERR_MISSING && begun && !x->format->drop(b))
         code = ERR_STATE;
     buf_free(&piece);
     buf_free(&last);
@@ -186,7 +194,8 @@ static void free_keywords(const char *const *v)
 
 static int write_box(struct export *x, struct store_mailbox *box)
 {
-    struct export_box b = {.box = box, .top = x->to};
+    struct export_box b = {.box = box, .top = x->to, .resumed = export_state_resumed(x->state)};
+    const uint64_t modseq = box->modseq; /* from before the rows were read */
     struct reply r = {.k = &x->k, .out = &box->keywords};
     struct ticket *ticket = ticket_new(&r);
     enum err_code code = get_rows(x, box);
@@ -210,7 +219,12 @@ static int write_box(struct export *x, struct store_mailbox *box)
         show(x, false);
     }
     int saved = errno;
+    b.whole = code == ERR_OK;
     if (b.state && !x->format->end_box(&b) && code == ERR_OK) {
+        code = ERR_STATE;
+        saved = errno;
+    }
+    if (code == ERR_OK && !export_state_mark(x->state, box->id, modseq, b.synced)) {
         code = ERR_STATE;
         saved = errno;
     }
@@ -242,26 +256,63 @@ static int write_subscriptions(struct export *x)
 /* -- all -- */
 
 /* What is there already must not be mixed with what comes. */
-static int check_folder(const struct export *x)
+static int take_folder(struct export *x, const struct uuid *account)
 {
-    DIR *d = export_folders(x->to) ? opendir(x->to) : NULL;
-    if (!d)
+    char id[UUID_TEXT], what[STORE_NAME_LIMIT + 100];
+    struct err why;
+    uuid_format(account, id);
+    snprintf(what, sizeof what, "%s %s %s", id, x->format->name, x->mailbox ? x->mailbox : "");
+    if (!export_folders(x->to))
         return complain(EX_CANTCREAT, x->to, strerror(errno));
-    bool empty = true;
-    for (struct dirent *e; (e = readdir(d)) != NULL;)
-        empty = empty && (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0);
-    closedir(d);
-    return empty ? EX_OK : complain(EX_CANTCREAT, x->to, "the folder is not empty");
+    if (export_state_open(x->to, what, &x->state, &why) == ERR_OK)
+        return EX_OK;
+    fprintf(stderr, "mailadm: %s\n", why.log);
+    return EX_CANTCREAT;
 }
 
-static int sync_all(const struct export *x)
+/* A folder that an earlier run may have written under a name that is no more would come back at an import. */
+static int check_names(const struct export *x, const char *const *names)
 {
-    int fd = open(x->to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool ok = fd >= 0 && syncfs(fd) == 0;
-    int saved = errno;
-    if (fd >= 0)
-        close(fd);
-    return ok ? EX_OK : complain(EX_IOERR, x->to, strerror(saved));
+    const char *was;
+    for (size_t i = 0; (was = export_state_name(x->state, i)) != NULL; i++) {
+        size_t k = 0;
+        while (names[k] && strcmp(names[k], was) != 0)
+            k++;
+        if (!names[k]) {
+            fprintf(stderr,
+                    "mailadm: %s: renamed or deleted since the export was cut; begin again with an empty "
+                    "folder\n",
+                    was);
+            return EX_CANTCREAT;
+        }
+    }
+    return EX_OK;
+}
+
+static int begin_boxes(const struct export *x)
+{
+    const char **names = xcalloc(x->box_count + 1, sizeof *names);
+    size_t n = 0;
+    for (size_t i = 0; i < x->box_count; i++)
+        if (is_wanted(x, &x->boxes[i]))
+            names[n++] = x->boxes[i].name.p;
+    int status = check_names(x, names);
+    if (status == EX_OK && !export_state_begin(x->state, names))
+        status = complain(EX_CANTCREAT, x->to, strerror(errno));
+    free(names);
+    return status;
+}
+
+/* What an earlier run has finished, and nobody has changed since, is passed over. */
+static int export_box(struct export *x, struct store_mailbox *box)
+{
+    if (!export_state_done(x->state, box->id, box->modseq))
+        return write_box(x, box);
+    x->messages += box->messages;
+    x->kept += box->messages;
+    x->bytes += box->bytes;
+    x->exported++;
+    return EX_OK;
 }
 
 static int export_all(struct export *x)
@@ -272,14 +323,20 @@ static int export_all(struct export *x)
     int status = ask_status(reply_wait(&r, ticket), x->account);
     for (size_t i = 0; i < x->box_count; i++)
         x->total += is_wanted(x, &x->boxes[i]) ? x->boxes[i].messages : 0;
+    if (status == EX_OK)
+        status = begin_boxes(x);
     for (size_t i = 0; status == EX_OK && i < x->box_count; i++)
         if (is_wanted(x, &x->boxes[i]))
-            status = write_box(x, &x->boxes[i]);
+            status = export_box(x, &x->boxes[i]);
     if (status == EX_OK && !x->exported)
         status = complain(EX_NOUSER, x->mailbox ? x->mailbox : x->account, "there is no such mailbox");
     if (status == EX_OK && !x->mailbox)
         status = write_subscriptions(x);
-    return status == EX_OK ? sync_all(x) : status;
+    if (status == EX_OK && !export_state_finish(x->state))
+        status = complain(EX_IOERR, x->to, strerror(errno));
+    if (status != EX_OK)
+        fputs("mailadm: the export is not finished; the same command goes on where it stopped\n", stderr);
+    return status;
 }
 
 static void print_end(const struct export *x)
@@ -287,11 +344,13 @@ static void print_end(const struct export *x)
     char size[IMPORT_SIZE];
     import_size(x->bytes, size);
     if (x->adm->json)
-        printf("{\"mailboxes\": %zu, \"messages\": %" PRIu64 ", \"bytes\": %" PRIu64
+        printf("{\"mailboxes\": %zu, \"messages\": %" PRIu64 ", \"bytes\": %" PRIu64 ", \"kept\": %" PRIu64
                ", \"keywords_lost\": %zu}\n",
-               x->exported, x->messages, x->bytes, x->lost);
+               x->exported, x->messages, x->bytes, x->kept, x->lost);
     else
         printf("exported %" PRIu64 " messages (%s) of %zu mailboxes\n", x->messages, size, x->exported);
+    if (x->kept && !x->adm->json)
+        printf("%" PRIu64 " of them had been written before the export was cut\n", x->kept);
     if (x->lost)
         fprintf(stderr, "mailadm: %zu times a keyword was left out: a Maildir has room for 26 in a folder\n",
                 x->lost);
@@ -332,7 +391,7 @@ int adm_export(const struct adm *a, int argc, char **argv)
         if (status == EX_OK)
             status = adm_account_id(&x->k, x->account, &id);
         if (status == EX_OK)
-            status = check_folder(x);
+            status = take_folder(x, &id);
         if (status == EX_OK)
             status = ask_status(session_open(&x->k, &id, "export", false, &x->session), x->account);
         if (status == EX_OK)
@@ -347,6 +406,7 @@ int adm_export(const struct adm *a, int argc, char **argv)
         free((char *)(uintptr_t)x->boxes[i].name.p);
         free_keywords(x->boxes[i].keywords);
     }
+    export_state_free(&x->state);
     free(x->boxes);
     free(x->rows);
     free(x);

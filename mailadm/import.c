@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <sysexits.h>
@@ -259,6 +260,44 @@ static int make_folders(const char *path)
     return ret;
 }
 
+/* The report is this import's while it runs (and its children's, who inherit the lock). False: errno says
+ * why. */
+static bool lock_report(struct import *x)
+{
+    x->report_fd = open(x->report, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (x->report_fd < 0)
+        return false;
+    if (flock(x->report_fd, LOCK_EX | LOCK_NB) == 0 && ftruncate(x->report_fd, 0) == 0)
+        return true;
+    int saved = errno;
+    close(x->report_fd);
+    x->report_fd = -1;
+    errno = saved;
+    return false;
+}
+
+/* Imports that run at once have a report each: report.json, report-2.json ... */
+static int take_report(struct import *x)
+{
+    enum { AT_ONCE = 100 };
+    errno = EWOULDBLOCK;
+    for (int i = 1; i <= AT_ONCE && errno == EWOULDBLOCK; i++) {
+        if (x->o.report)
+            snprintf(x->report, sizeof x->report, "%.4000s", x->o.report);
+        else if (i == 1)
+            snprintf(x->report, sizeof x->report, "%.4000s/report.json", x->notes);
+        else
+            snprintf(x->report, sizeof x->report, "%.4000s/report-%d.json", x->notes, i);
+        if (lock_report(x))
+            return EX_OK;
+        if (x->o.report)
+            break;
+    }
+    return complain(EX_CANTCREAT, x->report,
+                    errno == EWOULDBLOCK ? "another import that is running writes its report here"
+                                         : strerror(errno));
+}
+
 static int open_report(struct import *x)
 {
     struct conf *c;
@@ -270,14 +309,9 @@ static int open_report(struct import *x)
     else
         snprintf(x->notes, sizeof x->notes, "%.4000s/import", *c->log_dir ? c->log_dir : c->dir);
     conf_free(&c);
-    if (x->o.report)
-        snprintf(x->report, sizeof x->report, "%.4000s", x->o.report);
-    else
-        snprintf(x->report, sizeof x->report, "%.4000s/report.json", x->notes);
     if (make_folders(x->notes) != 0)
         return complain(EX_CANTCREAT, x->notes, strerror(errno));
-    x->report_fd = open(x->report, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
-    return x->report_fd < 0 ? complain(EX_CANTCREAT, x->report, strerror(errno)) : EX_OK;
+    return take_report(x);
 }
 
 /* With --all-accounts those that have nothing there are left out. */

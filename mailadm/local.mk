@@ -11,7 +11,7 @@ mailadm_mailadm_SOURCES += \
 	mailadm/mbox.h mailadm/mbox.c mailadm/mbox_write.c mailadm/import_mbox.c \
 	mailadm/maildir.h mailadm/maildir.c mailadm/import_maildir.c \
 	mailadm/imap_client.h mailadm/imap_client.c mailadm/import_imap.h mailadm/import_imap.c \
-	mailadm/import_imap_boxes.c mailadm/export.h mailadm/export.c mailadm/export_files.c
+	mailadm/import_imap_boxes.c mailadm/export.h mailadm/export.c mailadm/export_files.c mailadm/export_state.h mailadm/export_state.c
 mailadm_mailadm_LDADD = common/libdirectory.a common/libstore.a common/libmime.a common/libnet.a common/libbase.a \
 	$(STORE_LIBS) $(NET_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS)
 dist_man_MANS += doc/mailadm.8

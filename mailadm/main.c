@@ -145,7 +145,7 @@ static const struct subcommand table[] = {
      "All else as for import mbox.\n"},
     {"export", NULL, adm_export, true, "export ACCOUNT [--mailbox M] --format maildir|mbox --to DIR [--json]",
      "Write an account's mailboxes to an empty folder, with flags, keywords and dates; import reads them "
-     "back.\n"
+     "back. Cut in the middle, the same command goes on.\n"
      "  --format maildir      Maildir++ as Dovecot keeps it, with subscriptions\n"
      "  --format mbox         mboxrd, a file for each mailbox\n"
      "  --mailbox M           only this one\n"},

@@ -1,12 +1,14 @@
 """mailadm import and export: mbox, Maildir, a live Dovecot; killed in the middle and run again; there and back again."""
 import base64
 import datetime
+import fcntl
 import glob
 import hashlib
 import imaplib
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -505,6 +507,98 @@ def test_round_trip(full, form, who, tmp_path):
         assert boxes(full, who, lsub=True) == boxes(full, 'uoc', lsub=True)
     r = full.adm('export', prov.address('uoc'), '--format', form, '--to', to, check=False)
     assert r.returncode == 73 and 'not empty' in r.stderr
+
+
+def dies_at(words, p, most):
+    """Run until a file grows beyond most bytes: the kernel ends it there, with no last word."""
+    def limits():
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    r = subprocess.run([prov.MAILADM, '--config', p.conf, *words], capture_output=True, text=True, timeout=60, preexec_fn=limits)
+    assert r.returncode == -signal.SIGXFSZ, r
+
+
+@pytest.mark.parametrize('form', ['maildir', 'mbox'])
+def test_export_that_was_cut(form, tmp_path):
+    """Killed in the middle it goes on where it was; what changed meanwhile is as it is now; what is not its own is refused."""
+    p = prov.Province()
+    try:
+        who, to = prov.address('lan'), str(tmp_path / 'out')
+        words = ['export', who, '--format', form, '--to', to]
+
+        def put(c, box, n, size=300):
+            for i in range(n):
+                text = prov.message('a@b.example', who, '%s %d' % (box, i), 'From here\n' + ('z' * 70 + '\n') * (size // 71))
+                assert c.append(box, r'(\Seen)' if i % 2 else None, '"03-Mar-2024 08:0%d:00 +0700"' % (i % 10), text)[0] == 'OK'
+        c = p.imap('lan')
+        for box in ('Lon', 'Sau'):
+            c.create(box)
+        put(c, 'INBOX', 30)
+        put(c, 'Lon', 3)
+        put(c, 'Lon', 1, 3000000)
+        put(c, 'Lon', 2)
+        put(c, 'Sau', 4)
+
+        dies_at(words, p, 1 << 20)
+        state = os.path.join(to, 'export-unfinished')
+        assert os.path.exists(state)
+        other = p.adm('export', prov.address('binh'), '--format', form, '--to', to, check=False)
+        assert other.returncode == 73 and 'another one' in other.stderr, other
+        with open(state) as f:
+            fcntl.flock(f, fcntl.LOCK_EX)
+            busy = p.adm(*words, check=False)
+        assert busy.returncode == 73 and 'at work' in busy.stderr, busy
+        if form == 'mbox':  # none looks whole that is not
+            assert not os.path.exists(to + '/Lon.mbox') and os.path.exists(to + '/Lon.mbox.part')
+        dies_at(words, p, 1 << 20)
+
+        c.select('Lon')
+        c.store('1', '+FLAGS', r'(\Deleted)')
+        c.expunge()
+        c.store('2', '+FLAGS', r'(\Flagged moi)')
+        if form == 'maildir':  # a finished one that changes is written again, by what changed
+            c.select('INBOX')
+            c.store('1:2', '+FLAGS', r'(\Deleted)')
+            c.expunge()
+            c.store('3', '+FLAGS', r'(\Answered khac)')
+            put(c, 'INBOX', 1)
+        c.unselect()
+        done = run(p, *words)
+        assert done['kept'] == (28 + 2 if form == 'maildir' else 30), done
+        assert done['messages'] == (29 if form == 'maildir' else 30) + 5 + 4
+        assert not os.path.exists(state)
+        left = [n for _, _, files in os.walk(to) for n in files if n.endswith('.part') or n == 'export']
+        assert left == []
+        got = run(p, 'import', form, to, '--account', prov.address('binh'))
+        assert got['imported'] == done['messages'] and whole(p, 'binh') == whole(p, 'lan')
+
+        # a folder that has another name by now would come in twice
+        again = str(tmp_path / 'again')
+        dies_at(words[:-1] + [again], p, 1 << 20)
+        c.rename('Sau', 'Truoc')
+        r = p.adm(*words[:-1], again, check=False)
+        assert r.returncode == 73 and 'Sau: renamed or deleted' in r.stderr, r
+        c.rename('Truoc', 'Sau')
+        assert run(p, *words[:-1], again)['messages'] == done['messages']
+        c.logout()
+        assert not p.alarms()
+    finally:
+        p.close()
+
+
+def test_reports_of_imports_at_once(province, tmp_path):
+    """Each import that runs has a report of its own; one that was asked for by name is not shared."""
+    with open(tmp_path / 'one.mbox', 'wb') as f:
+        f.write(b'From a@b Tue Mar  5 10:00:00 2024\nSubject: mot\n\nx\n\n')
+    words = ['import', 'mbox', str(tmp_path / 'one.mbox'), '--account', prov.address('minh')]
+    first = run(province, *words)
+    with open(first['report']) as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        other = run(province, *words)
+        assert other['report'] == first['report'].replace('report.json', 'report-2.json')
+        r = province.adm(*words, '--report', first['report'], check=False)
+        assert r.returncode == 73 and 'another import' in r.stderr, r
+    assert run(province, *words)['report'] == first['report']
 
 
 def test_dovecot_reads_an_export(full, there, tmp_path):
