@@ -5,7 +5,9 @@ everything rests and is compared: acknowledged steps are there exactly once, oth
 messages, UIDNEXT, modseq and UIDVALIDITY never fall, counters and quota agree with the messages.
 
     tests/crash/harness.py [--kills N] [--seconds S] [--seed X] [--points all|NAME,...|none] [--phase N] [--wrong] [--keep]
+                           [--disk]
 
+With --disk the store and the directory's copy lie on an ext4 of their own, and half of the kills are cuts of its power (loop.py).
 It ends after N kills (default 40), or S seconds; --points all first kills at every named step. Exit status 1: violations."""
 import argparse
 import collections
@@ -27,6 +29,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, '..', 'lib')]
 import province as prov  # noqa: E402
 from actors import Keeper, Owner, Registrar, Sender, Watcher  # noqa: E402
+from loop import Disk  # noqa: E402
 from model import Account, Seen, Violation, is_delivery  # noqa: E402
 
 USERS = ('mot', 'hai', 'ba', 'bon')
@@ -49,6 +52,15 @@ DIE, ERROR, STALL = 1, 2, 3
 
 def daemon_of(point):
     return 'stored' if point.startswith('store.') else 'directoryd'
+
+
+def stopped(pid):
+    """Every thread of it, also the one that was in a system call."""
+    states = []
+    for task in os.listdir('/proc/%d/task' % pid):
+        with open('/proc/%d/task/%s/stat' % (pid, task)) as f:
+            states.append(f.read().rsplit(')', 1)[1].split()[0])
+    return set(states) == {'T'}
 
 
 class FaultPage:
@@ -123,7 +135,11 @@ class Run:
         ldif = os.path.join(self.scratch, 'people.ldif')
         with open(ldif, 'w') as f:
             f.write(people(USERS))
-        self.p = prov.Province(self.OPTIONS, ldif=ldif, workers=2, programs=faulty_programs(self.scratch + '/programs'))
+        self.disk = Disk(self.scratch) if a.disk else None
+        options = self.OPTIONS
+        if self.disk:
+            options += 'mail_dir = %s/mail\ndirectory_dir = %s/directory\n' % (self.disk.at, self.disk.at)
+        self.p = prov.Province(options, ldif=ldif, workers=2, programs=faulty_programs(self.scratch + '/programs'))
         self.begin = time.monotonic()
         self.seen, self.accounts = Seen(), {u: Account(u) for u in USERS}
         self.validity_of, self.sent = {}, {}
@@ -150,6 +166,8 @@ class Run:
         for a in self.actors:
             a.join(1)
         self.p.close()
+        if self.disk:
+            self.disk.close()
         if not self.a.keep:
             shutil.rmtree(self.scratch, ignore_errors=True)
 
@@ -208,6 +226,29 @@ class Run:
         old = self.p.kill(daemon)
         self.killed(daemon)
         self.ready(daemon, old)
+
+    def cut_power(self):
+        """stored and directoryd find what their disk held at this instant."""
+        olds = {d: self.p.pid(d) for d in ('stored', 'directoryd')}
+        with open(self.p.socket_path('supervise.pid')) as f:
+            supervisor = int(f.read())
+        if self.r.random() < 0.5:
+            self.disk.sync_some(self.r)
+        os.kill(supervisor, signal.SIGSTOP)  # nothing starts in between
+        try:
+            for pid in olds.values():
+                os.kill(pid, signal.SIGSTOP)
+            for pid in olds.values():
+                prov.until(lambda: stopped(pid), 20)
+            self.disk.snapshot()
+            for pid in olds.values():
+                os.kill(pid, signal.SIGKILL)
+            self.disk.go_back()
+        finally:
+            os.kill(supervisor, signal.SIGCONT)
+        self.killed('power')
+        for d, old in olds.items():
+            self.ready(d, old)
 
     def kill_at(self, point, skip=None):
         """Die at the point's n-th passing."""
@@ -359,7 +400,9 @@ class Run:
         first, points, last_phase = self.points(), [], 0
         while not self.violations and sum(self.kills.values()) < self.a.kills and not (end and time.monotonic() > end):
             time.sleep(self.r.random() * 0.6)
-            if first:
+            if self.disk and self.r.random() < 0.5:
+                self.cut_power()
+            elif first:
                 self.kill_at(first.pop())
             elif self.a.points != 'none' and self.r.random() < 0.4:
                 points = points or self.points()
@@ -409,6 +452,7 @@ def arguments(words=None):
     ap.add_argument('--points', default='all')
     ap.add_argument('--phase', type=int, default=20, help='kills between two comparisons')
     ap.add_argument('--wrong', action='store_true', help='with a store that answers before its log is flushed: must fail')
+    ap.add_argument('--disk', action='store_true', help='with cuts of the power of a real file system (needs root, loop devices)')
     ap.add_argument('--keep', action='store_true', help='keep the folders')
     return ap.parse_args(words)
 

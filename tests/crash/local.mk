@@ -15,5 +15,5 @@ tests/crash/disk.so: tests/crash/disk.c tests/crash/disk_page.h
 	$(AM_V_CC)$(CC) $(DEFS) -D_GNU_SOURCE -I$(top_srcdir) $(CPPFLAGS) -std=gnu11 $(WARN_CFLAGS) $(CFLAGS) -fPIC -shared -o $@ \
 		$(top_srcdir)/tests/crash/disk.c -ldl -lpthread
 
-EXTRA_DIST += tests/crash/disk.c tests/crash/disk_page.h tests/crash/test_kill.py tests/crash/test_crash.py tests/crash/test_power.py tests/crash/test_faults.py tests/crash/harness.py tests/crash/actors.py \
+EXTRA_DIST += tests/crash/disk.c tests/crash/disk_page.h tests/crash/test_kill.py tests/crash/test_crash.py tests/crash/test_power.py tests/crash/test_faults.py tests/crash/harness.py tests/crash/loop.py tests/crash/actors.py \
 	tests/crash/model.py tests/crash/imap_client.py
