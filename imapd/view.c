@@ -274,11 +274,25 @@ static void apply_row(struct view *v, const struct store_row *r, enum tell tell)
     }
 }
 
+/* The newest modseq when those of the rows follow v->modseq without a gap: each belongs to one change, so
+ * there is none of others between. Else v->modseq: the changes since then have to be asked for. */
+static uint64_t follows(const struct view *v, const struct store_row *rows, size_t count)
+{
+    uint64_t last = v->modseq;
+    for (size_t i = 0; i < count; i++) {
+        if (rows[i].modseq != last && rows[i].modseq != last + 1)
+            return v->modseq;
+        last = rows[i].modseq;
+    }
+    return last;
+}
+
 void view_flagged(struct view *v, const struct store_row *rows, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         if (view_find(v, rows[i].uid) != SIZE_MAX)
             apply_row(v, &rows[i], TELL_NO);
+    v->modseq = follows(v, rows, count);
 }
 
 /* Rows that are told and not in the whole list are gone. */

@@ -141,18 +141,28 @@ static void run_lazy(struct batch *b)
 
 /* -- one request -- */
 
+/* Slices of one request touch the same mailbox one after the other: one event tells of them all. */
+static void keep_one_touched(struct news *n, const struct touched *t)
+{
+    struct touched *last = n->touched_count ? &n->touched[n->touched_count - 1] : NULL;
+    if (last && t->mailbox && last->mailbox == t->mailbox) {
+        last->modseq = t->modseq;
+        return;
+    }
+    if (n->touched_count == n->touched_cap) {
+        n->touched_cap = n->touched_cap ? n->touched_cap * 2 : 64;
+        n->touched = xrealloc(n->touched, n->touched_cap * sizeof *n->touched);
+    }
+    n->touched[n->touched_count++] = *t;
+}
+
 static void keep_touched(struct batch *b)
 {
     struct news *n = b->news;
     if (b->t.queue_due)
         n->queue_due = true;
-    for (size_t i = 0; i < b->t.touched_count; i++) {
-        if (n->touched_count == n->touched_cap) {
-            n->touched_cap = n->touched_cap ? n->touched_cap * 2 : 64;
-            n->touched = xrealloc(n->touched, n->touched_cap * sizeof *n->touched);
-        }
-        n->touched[n->touched_count++] = b->t.touched[i];
-    }
+    for (size_t i = 0; i < b->t.touched_count; i++)
+        keep_one_touched(n, &b->t.touched[i]);
     for (size_t i = 0; i < b->t.quota.full_count; i++)
         full_add(&n->fulls, &n->full_count, &n->full_cap, &b->t.quota.fulls[i]);
 }

@@ -65,7 +65,8 @@ static void gather_one(struct changes *c, const struct rec_change *r)
     }
 }
 
-static enum err_code gather(struct tx *t, const struct box *b, uint64_t since, struct changes *c)
+/* At most `most` UIDs, and those of the change that passes it. */
+static enum err_code gather(struct tx *t, const struct box *b, uint64_t since, size_t most, struct changes *c)
 {
     unsigned char from[KEY_CHANGE];
     struct scan s;
@@ -73,7 +74,7 @@ static enum err_code gather(struct tx *t, const struct box *b, uint64_t since, s
     struct rec_change r;
     key_pair(from, b->id, since + 1);
     scan_open(&s, t, T_CHANGE, span_of(from, sizeof from), KEY_ID, 64 << 10);
-    while (scan_next(&s, &key, &value)) {
+    while (c->changed.n + c->gone.n <= most && scan_next(&s, &key, &value)) {
         if (!rec_change_get(value, &r)) {
             s.code = ERR_BUG;
             break;
@@ -125,17 +126,61 @@ static enum err_code all_rows(struct tx *t, const struct box *b, struct changes 
     return scan_close(&s);
 }
 
+static enum err_code one_row(struct tx *t, const struct box *b, struct changes *c, uint32_t uid)
+{
+    struct store_row r;
+    enum err_code code = row_get(t, b->id, uid, &r);
+    if (code == ERR_MISSING)
+        return ERR_OK; /* it is among the gone */
+    return code == ERR_OK && !add_row(c, &r) ? ERR_LIMIT : code;
+}
+
+/* UIDs that lie close together: a walk over them costs a tenth of a search for each. */
+static enum err_code near_rows(struct tx *t, const struct box *b, struct changes *c, const uint32_t *uids,
+                               size_t n)
+{
+    enum { PAIR = 80, BLOCK = 256 << 10 };
+    unsigned char from[KEY_MESSAGE];
+    struct scan s;
+    struct span key, value;
+    size_t size = ((size_t)(uids[n - 1] - uids[0]) + 1) * PAIR, i = 0;
+    key_message(from, b->id, uids[0]);
+    scan_open(&s, t, T_MESSAGE, span_of(from, sizeof from), KEY_ID, size < BLOCK ? size : BLOCK);
+    while (s.code == ERR_OK && i < n && scan_next(&s, &key, &value)) {
+        struct store_row r = {.uid = get_be32(key.p + KEY_ID)};
+        while (i < n && uids[i] < r.uid)
+            i++; /* it is among the gone */
+        if (i == n || uids[i] != r.uid)
+            continue;
+        i++;
+        if (!rec_row_get(value, &r))
+            s.code = ERR_BUG;
+        else if (!add_row(c, &r))
+            s.code = ERR_LIMIT;
+    }
+    return scan_close(&s);
+}
+
+static enum err_code changed_rows(struct tx *t, const struct box *b, struct changes *c)
+{
+    enum { GAP = 8, FEW = 4 };
+    const uint32_t *v = c->changed.v;
+    enum err_code code = ERR_OK;
+    for (size_t i = 0, end; i < c->changed.n && code == ERR_OK; i = end) {
+        for (end = i + 1; end < c->changed.n && v[end] - v[end - 1] <= GAP;)
+            end++;
+        if (end - i > FEW)
+            code = near_rows(t, b, c, v + i, end - i);
+        else
+            for (size_t k = i; k < end && code == ERR_OK; k++)
+                code = one_row(t, b, c, v[k]);
+    }
+    return code;
+}
+
 static enum err_code some_rows(struct tx *t, const struct box *b, struct changes *c)
 {
-    enum err_code code = ERR_OK;
-    for (size_t i = 0; i < c->changed.n && code == ERR_OK; i++) {
-        struct store_row r;
-        code = row_get(t, b->id, c->changed.v[i], &r);
-        if (code == ERR_OK && !add_row(c, &r))
-            code = ERR_LIMIT;
-        if (code == ERR_MISSING)
-            code = ERR_OK; /* it is among the gone */
-    }
+    enum err_code code = changed_rows(t, b, c);
     /* Rows of a part come before its gone UIDs, so these have a part of their own when there are rows. */
     if (c->gone.n && c->head.row_count && code == ERR_OK && !part_start(c))
         code = ERR_LIMIT;
@@ -161,6 +206,9 @@ static enum err_code first_part(struct tx *t, const struct box *b, struct change
     return code;
 }
 
+/* Budgets count lookups; a row that is scanned costs less. */
+enum { ROWS_PER_LOOKUP = 16 };
+
 enum err_code read_changes(struct tx *t, struct query *q)
 {
     struct wire_in in = {q->body, false};
@@ -177,13 +225,14 @@ enum err_code read_changes(struct tx *t, struct query *q)
         q->more = true; /* nothing is answered yet: it is not for this thread */
         return ERR_OK;
     }
-    code = first_part(t, &b, &c);
-    if (code == ERR_OK && c.head.whole)
-        code = all_rows(t, &b, &c);
-    if (code == ERR_OK && !c.head.whole)
-        code = gather(t, &b, w.since, &c);
-    if (code == ERR_OK && !c.head.whole)
-        code = some_rows(t, &b, &c);
+    const size_t most = (size_t)q->budget * ROWS_PER_LOOKUP;
+    if (!c.head.whole)
+        code = gather(t, &b, w.since, most, &c);
+    q->more = code == ERR_OK && c.changed.n + c.gone.n > most; /* the same */
+    if (code == ERR_OK && !q->more)
+        code = first_part(t, &b, &c);
+    if (code == ERR_OK && !q->more)
+        code = c.head.whole ? all_rows(t, &b, &c) : some_rows(t, &b, &c);
     free(c.changed.v);
     free(c.gone.v);
     return code;

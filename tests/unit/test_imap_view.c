@@ -73,6 +73,37 @@ static void test_flags_are_dirty_once(void **state)
     assert_int_equal(view.rows[3].modseq, 12);
 }
 
+static void test_own_flags_are_not_asked_for_again(void **state)
+{
+    /* two slices of a change, behind what the view knows */
+    const struct store_row own[] = {row(1, 11, STORE_SEEN), row(2, 11, STORE_SEEN), row(3, 12, STORE_SEEN)};
+    const struct store_row next[] = {row(4, 13, STORE_SEEN)};
+    (void)state;
+    open_five(true);
+    view_flagged(&view, own, 3);
+    assert_int_equal(view.modseq, 12);
+    view_flagged(&view, next, 1);
+    assert_int_equal(view.modseq, 13);
+    assert_int_equal(view.dirty, 0);
+    assert_int_equal(view.rows[3].flags, STORE_SEEN);
+}
+
+static void test_flags_with_others_between(void **state)
+{
+    const struct store_row before[] = {row(1, 12, STORE_SEEN)}; /* 11 is another's */
+    const struct store_row between[] = {row(2, 11, STORE_SEEN), row(3, 13, STORE_SEEN)};
+    (void)state;
+    open_five(true);
+    view_flagged(&view, before, 1);
+    assert_int_equal(view.modseq, 10);
+    view_flagged(&view, between, 2);
+    assert_int_equal(view.modseq, 10);
+    view_flagged(&view, between, 0);
+    assert_int_equal(view.modseq, 10);
+    assert_int_equal(view.rows[2].flags, STORE_SEEN);
+    assert_int_equal(view.rows[2].modseq, 13);
+}
+
 static void test_new_is_not_told(void **state)
 {
     struct store_row r[] = {row(6, 11, 0), row(8, 12, 0)};
@@ -265,6 +296,8 @@ int main(void)
 #define T(f) cmocka_unit_test_teardown(f, close_view)
     const struct CMUnitTest tests[] = {T(test_expunged_keeps_its_number),
                                        T(test_flags_are_dirty_once),
+                                       T(test_own_flags_are_not_asked_for_again),
+                                       T(test_flags_with_others_between),
                                        T(test_new_is_not_told),
                                        T(test_new_and_expunged_before_it_was_told),
                                        T(test_without_rows_nothing_is_applied),

@@ -375,6 +375,84 @@ static void test_slices_go_on(void **state)
     engine_close(&e);
 }
 
+/* What has changed in a mailbox since a modseq: rows by UID, and how many UIDs are gone. */
+struct seen {
+    bool more;
+    uint32_t rows, gone;
+    uint32_t flags[MANY + 1]; /* by UID; UNSEEN: not told */
+};
+enum { UNSEEN = 0xff };
+
+static void ask_changes(struct engine *e, uint64_t box, uint64_t since, uint32_t budget, struct seen *out)
+{
+    const struct wire_changes w = {since};
+    struct query q = {.type = WIRE_CHANGES,
+                      .account = drive_account(5),
+                      .mailbox = box,
+                      .body = span_of(&w, sizeof w),
+                      .budget = budget};
+    uint32_t last = 0;
+    for (size_t i = 0; i <= MANY; i++)
+        out->flags[i] = UNSEEN;
+    assert_int_equal(engine_query(e, &q), ERR_OK);
+    out->more = q.more;
+    out->rows = out->gone = 0;
+    for (size_t i = 0; i < q.answer.n; i++) {
+        struct wire_changes_part part;
+        struct store_row r;
+        const struct buf *b = &q.answer.v[i];
+        memcpy(&part, b->p, sizeof part);
+        const char *p = b->p + b->n - 4 * (size_t)part.gone_count - part.row_count * sizeof r;
+        for (uint32_t k = 0; k < part.row_count; k++) {
+            memcpy(&r, p + k * sizeof r, sizeof r);
+            assert_true(r.uid > last && r.uid <= MANY);
+            out->flags[last = r.uid] = r.flags;
+        }
+        out->rows += part.row_count;
+        out->gone += part.gone_count;
+    }
+    parts_free(&q.answer);
+}
+
+/* Rows that lie together are walked, others looked up: each comes once, as it is now. */
+static void test_changes_near_and_far(void **state)
+{
+    enum { LOOP = 64, ALL = UINT32_MAX };
+    struct seen got;
+    (void)state;
+    struct engine *e = open_engine();
+    for (int i = 0; i < MANY; i++)
+        engine_submit(e, drive_delivery(5, "x", false));
+    drive_deliver(e, 6, "the last of them");
+    struct wire_box box = status(e, 5, "INBOX");
+    drive_flags(e, 5, box.id, 3, 40, STORE_SEEN);
+    drive_flags(e, 5, box.id, 60, 62, STORE_SEEN);
+    drive_flags(e, 5, box.id, 70, 70, STORE_SEEN);
+    drive_flags(e, 5, box.id, 10, 12, STORE_SEEN | STORE_DELETED);
+    drive_expunge(e, 5, box.id);
+    drive_flags(e, 5, box.id, 20, 20, STORE_FLAGGED);
+    ask_changes(e, box.id, box.modseq, LOOP, &got);
+    assert_false(got.more);
+    assert_int_equal(got.gone, 3);
+    assert_int_equal(got.rows, 38 - 3 + 3 + 1);
+    for (uint32_t uid = 1; uid <= MANY; uid++) {
+        bool told =
+            (uid >= 3 && uid <= 40 && (uid < 10 || uid > 12)) || (uid >= 60 && uid <= 62) || uid == 70;
+        uint32_t now = uid == 20 ? STORE_SEEN | STORE_FLAGGED : STORE_SEEN;
+        assert_int_equal(got.flags[uid], told ? now : UNSEEN);
+    }
+    /* few changes of many messages are not for the loop either */
+    box = status(e, 5, "INBOX");
+    drive_flags(e, 5, box.id, 1, MANY, STORE_ANSWERED);
+    ask_changes(e, box.id, box.modseq, 8, &got);
+    assert_true(got.more);
+    assert_int_equal(got.rows, 0);
+    ask_changes(e, box.id, box.modseq, ALL, &got);
+    assert_false(got.more);
+    assert_int_equal(got.rows, MANY - 3);
+    engine_close(&e);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -451,9 +529,11 @@ int main(void)
 {
 #define ENGINE_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_crc),        cmocka_unit_test(test_names),   cmocka_unit_test(test_records),
-        ENGINE_TEST(test_lock_and_format), ENGINE_TEST(test_tail_is_cut),  ENGINE_TEST(test_damage_is_told),
-        ENGINE_TEST(test_outcome_is_kept), ENGINE_TEST(test_slices_go_on), ENGINE_TEST(test_log_has_a_spare),
+        cmocka_unit_test(test_crc),        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_records),    ENGINE_TEST(test_lock_and_format),
+        ENGINE_TEST(test_tail_is_cut),     ENGINE_TEST(test_damage_is_told),
+        ENGINE_TEST(test_outcome_is_kept), ENGINE_TEST(test_slices_go_on),
+        ENGINE_TEST(test_log_has_a_spare), ENGINE_TEST(test_changes_near_and_far),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
