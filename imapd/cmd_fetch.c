@@ -248,11 +248,11 @@ static void on_flagged(void *session, enum err_code code, const struct store_fla
     struct imap *s = session;
     struct fetch *x = s->cmd.args;
     if (code == ERR_OK) {
-        view_flagged(&s->view, f->rows, f->row_count);
-        for (size_t i = 0, k = 0; i < x->n && k < f->row_count; i++) {
-            while (k < f->row_count && f->rows[k].uid < x->uids[i])
+        view_flagged(&s->view, f->runs, f->run_count);
+        for (size_t i = 0, k = 0; i < x->n && k < f->run_count; i++) {
+            while (k < f->run_count && f->runs[k].first + (f->runs[k].count - 1) < x->uids[i])
                 k++;
-            if (k < f->row_count && f->rows[k].uid == x->uids[i])
+            if (k < f->run_count && x->uids[i] >= f->runs[k].first)
                 x->batch[i].flags_new = true;
         }
     }

@@ -96,7 +96,7 @@ static void on_flagged(void *session, enum err_code code, const struct store_fla
     struct imap *s = session;
     if (code == ERR_OK) {
         view_keywords(&s->view, f->keywords);
-        view_flagged(&s->view, f->rows, f->row_count);
+        view_flagged(&s->view, f->runs, f->run_count);
         note_modified(s, s->cmd.args, f);
     }
     imap_answered(s, code);

@@ -250,9 +250,7 @@ static bool end_load(struct view *v, const struct store_changes *c, size_t count
     return v->told == counted;
 }
 
-enum tell { TELL_NO, TELL_DIFFERENCE, TELL_ALWAYS };
-
-static void apply_row(struct view *v, const struct store_row *r, enum tell tell)
+static void apply_row(struct view *v, const struct store_row *r, bool always)
 {
     size_t at = view_lower(v, r->uid);
     if (at == v->count) {
@@ -266,7 +264,7 @@ static void apply_row(struct view *v, const struct store_row *r, enum tell tell)
     old->modseq = r->modseq;
     old->flags = (uint8_t)r->flags;
     old->keywords = r->keywords;
-    if (tell == TELL_NO || (tell == TELL_DIFFERENCE && !differs))
+    if (!differs && !always)
         return;
     if (at < v->told && !(old->state & ROW_DIRTY)) {
         old->state |= ROW_DIRTY;
@@ -274,25 +272,35 @@ static void apply_row(struct view *v, const struct store_row *r, enum tell tell)
     }
 }
 
-/* The newest modseq when those of the rows follow v->modseq without a gap: each belongs to one change, so
+/* The newest modseq when those of the runs follow v->modseq without a gap: each belongs to one change, so
  * there is none of others between. Else v->modseq: the changes since then have to be asked for. */
-static uint64_t follows(const struct view *v, const struct store_row *rows, size_t count)
+static uint64_t follows(const struct view *v, const struct store_flag_run *runs, size_t count)
 {
     uint64_t last = v->modseq;
     for (size_t i = 0; i < count; i++) {
-        if (rows[i].modseq != last && rows[i].modseq != last + 1)
+        if (runs[i].modseq != last && runs[i].modseq != last + 1)
             return v->modseq;
-        last = rows[i].modseq;
+        last = runs[i].modseq;
     }
     return last;
 }
 
-void view_flagged(struct view *v, const struct store_row *rows, size_t count)
+void view_flagged(struct view *v, const struct store_flag_run *runs, size_t count)
 {
-    for (size_t i = 0; i < count; i++)
-        if (view_find(v, rows[i].uid) != SIZE_MAX)
-            apply_row(v, &rows[i], TELL_NO);
-    v->modseq = follows(v, rows, count);
+    for (size_t i = 0; i < count; i++) {
+        const struct store_flag_run *run = &runs[i];
+        for (size_t at = v->loaded ? view_lower(v, run->first) : v->count; at < v->count; at++) {
+            struct view_row *r = &v->rows[at];
+            if (r->uid - run->first >= run->count)
+                break;
+            if (r->state & ROW_GONE)
+                continue;
+            r->modseq = run->modseq;
+            r->flags = (uint8_t)run->flags;
+            r->keywords = run->keywords;
+        }
+    }
+    v->modseq = follows(v, runs, count);
 }
 
 /* Rows that are told and not in the whole list are gone. */
@@ -346,7 +354,7 @@ enum view_news view_apply(struct view *v, const struct store_changes *c)
     /* Rows that were just read are as they are now; those that changed since the client was last told are
      * news to it all the same. */
     for (size_t i = 0; i < c->row_count; i++)
-        apply_row(v, &c->rows[i], loading && !c->whole ? TELL_ALWAYS : TELL_DIFFERENCE);
+        apply_row(v, &c->rows[i], loading && !c->whole);
     if (c->whole)
         apply_whole(v, c);
     view_gone(v, c->gone, c->gone_count);

@@ -63,10 +63,10 @@ enum view_news {
 };
 /* Take over what has changed since v->modseq. */
 enum view_news view_apply(struct view *v, const struct store_changes *c);
-/* The rows of our own STORE as they are now, in the order of their changes: the client is told by the
+/* What our own STORE has changed, in the order of the changes: the client is told by the
  * command. Where nobody else's change came before or between, v->modseq moves on: there is nothing to ask
  * for. */
-void view_flagged(struct view *v, const struct store_row *rows, size_t count);
+void view_flagged(struct view *v, const struct store_flag_run *runs, size_t count);
 void view_keywords(struct view *v, const char *const *names);
 /* Expunged by us or others. */
 void view_gone(struct view *v, const uint32_t *uids, size_t count);

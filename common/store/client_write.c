@@ -30,8 +30,8 @@ static bool on_done(struct pending *p, enum err_code code, struct span body, boo
 static bool tell_flagged(struct pending *p, const struct wire_flagged_part *head, struct wire_in *keywords)
 {
     struct store_flagged f = {
-        .modseq = head->modseq, .row_count = p->rows.n / sizeof *f.rows, .modified_count = p->extra.n / 4};
-    f.rows = (const struct store_row *)(const void *)p->rows.p;
+        .modseq = head->modseq, .run_count = p->rows.n / sizeof *f.runs, .modified_count = p->extra.n / 4};
+    f.runs = (const struct store_flag_run *)(const void *)p->rows.p;
     f.modified = (const uint32_t *)(const void *)p->extra.p;
     f.keywords = take_keywords(keywords, p->s->arena, head->keyword_count);
     if (!f.keywords || !wire_whole(keywords))
@@ -49,9 +49,9 @@ static bool on_flagged(struct pending *p, enum err_code code, struct span body, 
         return true;
     }
     wire_get(&in, &head, sizeof head);
-    struct span rows = wire_items(&in, head.row_count, sizeof(struct store_row));
+    struct span runs = wire_items(&in, head.run_count, sizeof(struct store_flag_run));
     struct span modified = wire_items(&in, head.modified_count, 4);
-    if (in.bad || !buf_add_span(&p->rows, rows) || !buf_add_span(&p->extra, modified))
+    if (in.bad || !buf_add_span(&p->rows, runs) || !buf_add_span(&p->extra, modified))
         return false;
     return more || tell_flagged(p, &head, &in);
 }

@@ -693,6 +693,15 @@ enum err_code op_folder(struct tx *t, struct job *j) CHECK_RESULT;
 enum err_code change_put(struct tx *t, uint64_t mailbox, uint64_t modseq, struct span value) CHECK_RESULT;
 enum err_code change_added(struct tx *t, const struct box *b, enum change_op op, uint64_t other, uint32_t uid,
                            uint32_t count) CHECK_RESULT;
+/* Flags that change in one transaction: messages side by side that change alike are one item. */
+struct flag_changes {
+    struct rec_flags *v;
+    size_t n, cap;
+};
+void flag_changes_add(struct flag_changes *c, const struct store_row *old, const struct store_row *now);
+/* Their change, under the mailbox's modseq. */
+enum err_code flag_changes_put(struct tx *t, const struct box *b, const struct flag_changes *c) CHECK_RESULT;
+void flag_changes_free(struct flag_changes *c);
 /* Add the contents that old rows of a change name. False: a row is broken. */
 bool change_contents(const struct rec_change *r, struct ids *out) CHECK_RESULT;
 

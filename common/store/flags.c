@@ -14,8 +14,9 @@ struct flagging {
     struct wire_flags w;
     struct span uids;
     uint64_t bits;
-    struct buf rows, modified, items; /* answer and change of this slice */
-    uint32_t row_count, modified_count;
+    struct flag_changes changes; /* of this slice */
+    struct buf modified;         /* UIDs */
+    uint32_t modified_count;
 };
 
 /* The new state of one row. False: nothing changes. */
@@ -37,14 +38,6 @@ static bool flags_turn(const struct wire_flags *w, uint64_t bits, struct store_r
     return r->flags != old_flags || r->keywords != old_keywords;
 }
 
-static bool flags_note(struct flagging *f, const struct store_row *old, const struct store_row *r)
-{
-    f->row_count++;
-    return buf_add(&f->rows, r, sizeof *r) && buf_add_u32(&f->items, r->uid) &&
-           buf_add_u8(&f->items, (uint8_t)old->flags) && buf_add_u8(&f->items, (uint8_t)r->flags) &&
-           buf_add_u64(&f->items, old->keywords) && buf_add_u64(&f->items, r->keywords);
-}
-
 static enum err_code flags_one(struct row_edit *x, struct flagging *f, struct box *b, uint32_t uid)
 {
     struct store_row row;
@@ -63,20 +56,37 @@ static enum err_code flags_one(struct row_edit *x, struct flagging *f, struct bo
     row.modseq = b->r.modseq + 1;
     box_count(b, &old, -1);
     box_count(b, &row, 1);
-    if (!flags_note(f, &old, &row))
-        return ERR_LIMIT;
+    flag_changes_add(&f->changes, &old, &row);
     return row_edit_put(x, &row);
+}
+
+/* Changes that differ in what was before are one run in the answer. */
+static size_t flags_runs(const struct flagging *f, uint64_t modseq, struct store_flag_run *v)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < f->changes.n; i++) {
+        const struct rec_flags *c = &f->changes.v[i];
+        struct store_flag_run *last = n ? &v[n - 1] : NULL;
+        if (last && c->uid - last->first == last->count && c->new_flags == last->flags &&
+            c->new_keywords == last->keywords)
+            last->count += c->count;
+        else
+            v[n++] = (struct store_flag_run){modseq, c->new_keywords, c->uid, c->count, c->new_flags, 0};
+    }
+    return n;
 }
 
 static enum err_code flags_answer(struct job *j, struct flagging *f, const struct box *b,
                                   const struct keywords *k)
 {
+    struct store_flag_run runs[SLICE];
+    const size_t n = flags_runs(f, b->r.modseq, runs);
     const struct wire_flagged_part part = {.modseq = b->r.modseq,
-                                           .row_count = f->row_count,
+                                           .run_count = (uint32_t)n,
                                            .modified_count = f->modified_count,
                                            .keyword_count = (uint32_t)k->n};
     struct buf *a = parts_add(&j->answer);
-    bool ok = buf_add(a, &part, sizeof part) && buf_add_span(a, buf_span(&f->rows)) &&
+    bool ok = buf_add(a, &part, sizeof part) && buf_add(a, runs, n * sizeof *runs) &&
               buf_add_span(a, buf_span(&f->modified));
     for (size_t i = 0; i < k->n && ok; i++)
         ok = wire_put_text(a, k->v[i]);
@@ -87,7 +97,6 @@ static enum err_code flags_slice(struct tx *t, struct job *j, struct flagging *f
                                  const struct keywords *k, uint32_t keywords_before)
 {
     enum err_code code;
-    struct buf change;
     uint32_t end = f->w.uid_count - j->at > SLICE ? j->at + SLICE : f->w.uid_count;
     struct row_edit x;
     code = row_edit_open(&x, t, b->id);
@@ -98,15 +107,11 @@ static enum err_code flags_slice(struct tx *t, struct job *j, struct flagging *f
         return code;
     j->at = end;
     j->more = end < f->w.uid_count;
-    if (f->row_count) {
-        buf_init(&change, (size_t)1 << 20);
+    if (f->changes.n) {
         b->r.modseq++;
-        bool ok = rec_change_head(&change, CHANGE_FLAGS, clock_wall_us(), 0, f->row_count) &&
-                  buf_add_span(&change, buf_span(&f->items));
-        code = ok ? change_put(t, b->id, b->r.modseq, buf_span(&change)) : ERR_LIMIT;
-        buf_free(&change);
+        code = flag_changes_put(t, b, &f->changes);
     }
-    if (code == ERR_OK && (f->row_count || b->r.keyword_count != keywords_before))
+    if (code == ERR_OK && (f->changes.n || b->r.keyword_count != keywords_before))
         code = box_put(t, b);
     return code == ERR_OK ? flags_answer(j, f, b, k) : code;
 }
@@ -124,7 +129,7 @@ static bool flags_parse(struct job *j, struct flagging *f, struct wire_in *keywo
 
 enum err_code op_flags(struct tx *t, struct job *j)
 {
-    struct flagging f = {.row_count = 0};
+    struct flagging f = {.modified_count = 0};
     struct wire_in names;
     struct box b;
     struct keywords k;
@@ -135,17 +140,14 @@ enum err_code op_flags(struct tx *t, struct job *j)
         return code;
     uint32_t before = b.r.keyword_count;
     keywords_init(&k);
-    buf_init(&f.rows, SLICE * sizeof(struct store_row));
     buf_init(&f.modified, SLICE * 4);
-    buf_init(&f.items, SLICE * ITEM_FLAGS);
     code = keywords_get(t, &b, &k);
     if (code == ERR_OK)
         code = keywords_bits(t, &b, &k, &names, f.w.keyword_count, f.w.op != STORE_FLAGS_REMOVE, &f.bits);
     if (code == ERR_OK)
         code = flags_slice(t, j, &f, &b, &k, before);
     keywords_free(&k);
-    buf_free(&f.rows);
     buf_free(&f.modified);
-    buf_free(&f.items);
+    flag_changes_free(&f.changes);
     return code;
 }

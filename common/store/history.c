@@ -372,15 +372,23 @@ static enum err_code last_before(struct tx *t, const struct box *b, int64_t at_u
     put_be64(key, b->id);
     back_open(&back, t, T_CHANGE, span_of(key, sizeof key), head, sizeof head);
     while (*modseq == 0 && back_next(&back, &k, &v)) {
-        if (v.n != REC_CHANGE_HEAD || v.p[0] != REC_VERSION) {
+        if (!rec_change_time(v, first_kept_us)) {
             back.code = ERR_BUG;
             break;
         }
-        *first_kept_us = (int64_t)get_be64(v.p + 1);
         if (*first_kept_us <= at_us)
             *modseq = get_be64(k.p + KEY_ID);
     }
     return back_close(&back);
+}
+
+static void undo_flags(const struct rec_flags *f, uint32_t uidnext, struct undos *u)
+{
+    for (uint32_t n = f->count, uid = f->uid; n && uid < uidnext; n--, uid++) {
+        struct undo *undo = undo_add(u, uid);
+        undo->row.flags = f->old_flags;
+        undo->row.keywords = f->old_keywords;
+    }
 }
 
 static enum err_code add_undos(const struct rec_change *r, bool gone_only, uint32_t *uidnext, struct undos *u)
@@ -388,14 +396,12 @@ static enum err_code add_undos(const struct rec_change *r, bool gone_only, uint3
     for (uint32_t i = 0; i < r->count; i++) {
         const char *p;
         struct undo *n;
+        struct rec_flags f;
         switch (r->op) {
         case CHANGE_FLAGS:
-            p = r->items.p + (size_t)i * ITEM_FLAGS;
-            if (gone_only || get_be32(p) >= *uidnext)
-                break;
-            n = undo_add(u, get_be32(p));
-            n->row.flags = (unsigned char)p[4];
-            n->row.keywords = get_be64(p + 6);
+            f = rec_flags_at(r, i);
+            if (!gone_only)
+                undo_flags(&f, *uidnext, u);
             break;
         case CHANGE_EXPUNGE:
         case CHANGE_MOVE_OUT:

@@ -47,9 +47,12 @@ static void gather_one(struct changes *c, const struct rec_change *r)
 {
     for (uint32_t i = 0; i < r->count; i++) {
         const char *p;
+        struct rec_flags f;
         switch (r->op) {
         case CHANGE_FLAGS:
-            uids_add(&c->changed, get_be32(r->items.p + (size_t)i * ITEM_FLAGS));
+            f = rec_flags_at(r, i);
+            for (uint32_t n = f.count, uid = f.uid; n; n--)
+                uids_add(&c->changed, uid++);
             break;
         case CHANGE_EXPUNGE:
             uids_add(&c->gone, get_be32(r->items.p + (size_t)i * ITEM_EXPUNGE));

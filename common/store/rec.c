@@ -3,7 +3,7 @@
 #include "common/store/rec.h"
 #include <assert.h>
 
-enum { QUOTA_VERSION = 2, QUEUE_VERSION = 2, UNIT_VERSION = 2, REPEAT_VERSION = 2 };
+enum { QUOTA_VERSION = 2, QUEUE_VERSION = 2, UNIT_VERSION = 2, REPEAT_VERSION = 2, CHANGE_VERSION = 2 };
 
 /* -- a cursor into a fixed record -- */
 struct put {
@@ -329,11 +329,13 @@ bool rec_ref_get(struct span v, struct rec_ref *out)
 
 bool rec_change_head(struct buf *out, enum change_op op, int64_t at_us, uint64_t other, uint32_t count)
 {
-    return buf_add_u8(out, REC_VERSION) && buf_add_u64(out, (uint64_t)at_us) &&
+    return buf_add_u8(out, CHANGE_VERSION) && buf_add_u64(out, (uint64_t)at_us) &&
            buf_add_u8(out, (uint8_t)op) && buf_add_u64(out, other) && buf_add_u32(out, count);
 }
 
-static size_t item_size(uint8_t op)
+enum { ITEM_SINGLE = ITEM_FLAGS - 4 }; /* without the count */
+
+static size_t item_size(uint8_t op, bool single)
 {
     switch (op) {
     case CHANGE_DELIVER:
@@ -341,7 +343,7 @@ static size_t item_size(uint8_t op)
     case CHANGE_COPY_IN:
         return ITEM_ADD;
     case CHANGE_FLAGS:
-        return ITEM_FLAGS;
+        return single ? ITEM_SINGLE : ITEM_FLAGS;
     case CHANGE_EXPUNGE:
         return ITEM_EXPUNGE;
     case CHANGE_MOVE_OUT:
@@ -354,15 +356,41 @@ static size_t item_size(uint8_t op)
 bool rec_change_get(struct span v, struct rec_change *out)
 {
     struct reader r;
-    if (!get_start(v, &r))
-        return false;
+    const unsigned version = get_version(v, CHANGE_VERSION, &r);
     out->at_us = (int64_t)read_u64(&r);
     out->op = read_u8(&r);
     out->other = read_u64(&r);
     out->count = read_u32(&r);
+    out->single = version == 1;
     out->items = r.s;
-    size_t size = item_size(out->op);
-    return !r.bad && size && out->items.n % size == 0 && out->items.n / size == out->count;
+    size_t size = item_size(out->op, out->single);
+    return !r.bad && version && size && out->items.n % size == 0 && out->items.n / size == out->count;
+}
+
+bool rec_change_time(struct span v, int64_t *at_us)
+{
+    struct reader r;
+    const unsigned version = get_version(v, CHANGE_VERSION, &r);
+    *at_us = (int64_t)read_u64(&r);
+    return !r.bad && version && v.n >= REC_CHANGE_HEAD;
+}
+
+bool rec_flags_put(const struct rec_flags *f, struct buf *out)
+{
+    return buf_add_u32(out, f->uid) && buf_add_u8(out, f->old_flags) && buf_add_u8(out, f->new_flags) &&
+           buf_add_u64(out, f->old_keywords) && buf_add_u64(out, f->new_keywords) &&
+           buf_add_u32(out, f->count);
+}
+
+struct rec_flags rec_flags_at(const struct rec_change *r, uint32_t i)
+{
+    const char *p = r->items.p + (size_t)i * item_size(CHANGE_FLAGS, r->single);
+    return (struct rec_flags){.uid = get_be32(p),
+                              .old_flags = (uint8_t)p[4],
+                              .new_flags = (uint8_t)p[5],
+                              .old_keywords = get_be64(p + 6),
+                              .new_keywords = get_be64(p + 14),
+                              .count = r->single ? 1 : get_be32(p + 22)};
 }
 
 bool rec_queue_put(const struct rec_queue *r, struct buf *out)

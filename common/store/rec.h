@@ -169,7 +169,7 @@ enum change_op {
     CHANGE_DELIVER = 1, /* items: uid (first), count */
     CHANGE_APPEND,      /* the same */
     CHANGE_COPY_IN,     /* the same; other: the source mailbox */
-    CHANGE_FLAGS,       /* items: uid, old flags, new flags, old keywords, new keywords */
+    CHANGE_FLAGS,       /* items: struct rec_flags */
     CHANGE_EXPUNGE,     /* items: uid, old row */
     CHANGE_MOVE_OUT     /* items: uid, old row, new uid; other: the destination */
 };
@@ -178,13 +178,25 @@ struct rec_change {
     uint64_t other;
     uint32_t count;
     uint8_t op;
+    bool single; /* version 1: an item of CHANGE_FLAGS is one message */
     struct span items;
 };
-enum { REC_CHANGE_HEAD = 1 + 8 + 1 + 8 + 4, ITEM_ADD = 8, ITEM_FLAGS = 22, ITEM_EXPUNGE = 4 + REC_ROW };
+enum { REC_CHANGE_HEAD = 1 + 8 + 1 + 8 + 4, ITEM_ADD = 8, ITEM_FLAGS = 26, ITEM_EXPUNGE = 4 + REC_ROW };
 enum { ITEM_MOVE = ITEM_EXPUNGE + 4 };
 bool rec_change_head(struct buf *out, enum change_op op, int64_t at_us, uint64_t other,
                      uint32_t count) CHECK_RESULT;
 bool rec_change_get(struct span v, struct rec_change *out) CHECK_RESULT;
+/* When a change was; its head is enough. */
+bool rec_change_time(struct span v, int64_t *at_us) CHECK_RESULT;
+/* Messages uid to uid + count - 1, whose flags changed alike. */
+struct rec_flags {
+    uint64_t old_keywords, new_keywords;
+    uint32_t uid, count;
+    uint8_t old_flags, new_flags;
+};
+bool rec_flags_put(const struct rec_flags *f, struct buf *out) CHECK_RESULT;
+/* Item i of a CHANGE_FLAGS. */
+struct rec_flags rec_flags_at(const struct rec_change *r, uint32_t i);
 
 /* -- queue -- */
 enum queue_kind {

@@ -104,7 +104,8 @@ static enum err_code restore_add(struct tx *t, struct job *j, struct restoring *
 
 /* -- flags -- */
 
-static enum err_code set_back(struct tx *t, struct restoring *r, struct store_row want, struct buf *items)
+static enum err_code set_back(struct tx *t, struct restoring *r, struct store_row want,
+                              struct flag_changes *changes)
 {
     struct store_row row;
     uint64_t bits;
@@ -117,36 +118,30 @@ static enum err_code set_back(struct tx *t, struct restoring *r, struct store_ro
         code = map_bits(t, r, want.keywords, &bits);
     if (code != ERR_OK || (row.flags == want.flags && row.keywords == bits))
         return code;
-    bool ok = buf_add_u32(items, row.uid) && buf_add_u8(items, (uint8_t)row.flags) &&
-              buf_add_u8(items, (uint8_t)want.flags) && buf_add_u64(items, row.keywords) &&
-              buf_add_u64(items, bits);
-    box_count(&r->to, &row, -1);
+    const struct store_row old = row;
     row.flags = want.flags;
     row.keywords = bits;
     row.modseq = r->to.r.modseq + 1;
+    box_count(&r->to, &old, -1);
     box_count(&r->to, &row, 1);
+    flag_changes_add(changes, &old, &row);
     r->out.done++;
-    return ok ? row_put(t, r->to.id, &row) : ERR_LIMIT;
+    return row_put(t, r->to.id, &row);
 }
 
 static enum err_code restore_flags(struct tx *t, struct restoring *r)
 {
-    struct buf items, change;
+    struct flag_changes changes = {NULL, 0, 0};
     enum err_code code = ERR_OK;
-    buf_init(&items, SLICE * ITEM_FLAGS);
-    buf_init(&change, REC_CHANGE_HEAD + SLICE * ITEM_FLAGS);
     for (size_t i = 0; i < r->w.count && code == ERR_OK; i++)
-        code = set_back(t, r, row_at(r, i), &items);
+        code = set_back(t, r, row_at(r, i), &changes);
     if (code == ERR_OK && r->out.done) {
         r->to.r.modseq++;
-        bool ok = rec_change_head(&change, CHANGE_FLAGS, clock_wall_us(), 0, r->out.done) &&
-                  buf_add_span(&change, buf_span(&items));
-        code = ok ? change_put(t, r->to.id, r->to.r.modseq, buf_span(&change)) : ERR_LIMIT;
+        code = flag_changes_put(t, &r->to, &changes);
     }
     if (code == ERR_OK && r->out.done)
         code = box_put(t, &r->to);
-    buf_free(&items);
-    buf_free(&change);
+    flag_changes_free(&changes);
     return code;
 }
 

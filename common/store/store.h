@@ -242,9 +242,15 @@ struct store_flag_change {
     bool unchanged_since_given; /* RFC 7162 3.1.3 */
     uint64_t unchanged_since;
 };
+/* Messages side by side (UIDs first to first + count - 1) that one change left with the same flags. */
+struct store_flag_run {
+    uint64_t modseq, keywords;
+    uint32_t first, count, flags, pad;
+};
 struct store_flagged {
-    const struct store_row *rows; /* changed rows as they are now; rows that were already so are left out */
-    size_t row_count;
+    const struct store_flag_run *runs; /* what changed, in the order of the changes; messages that were
+                                        * already so are left out */
+    size_t run_count;
     const uint32_t *modified; /* UIDs that failed unchanged_since */
     size_t modified_count;
     uint64_t modseq;

@@ -208,9 +208,9 @@ struct wire_flags { /* keyword texts, UIDs */
     uint32_t op, flags, keyword_count, unchanged_since_given;
     uint32_t uid_count, pad;
 };
-struct wire_flagged_part { /* struct store_row, modified UIDs, keyword texts (in the last part) */
+struct wire_flagged_part { /* struct store_flag_run, modified UIDs, keyword texts (in the last part) */
     uint64_t modseq;
-    uint32_t row_count, modified_count, keyword_count, pad;
+    uint32_t run_count, modified_count, keyword_count, pad;
 };
 struct wire_copy {
     uint32_t move, uid_count;

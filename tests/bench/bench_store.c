@@ -283,7 +283,9 @@ static void on_flagged(void *s, enum err_code code, const struct store_flagged *
 {
     struct reading *r = s;
     r->code = code;
-    r->count = code == ERR_OK ? f->row_count : 0;
+    r->count = 0;
+    for (size_t i = 0; code == ERR_OK && i < f->run_count; i++)
+        r->count += f->runs[i].count;
     r->done = true;
 }
 

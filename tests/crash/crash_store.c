@@ -218,7 +218,9 @@ static void on_flagged(void *s, enum err_code code, const struct store_flagged *
     struct got *g = s;
     g->code = code;
     g->done = true;
-    g->count = code == ERR_OK ? f->row_count : 0;
+    g->count = 0;
+    for (size_t i = 0; code == ERR_OK && i < f->run_count; i++)
+        g->count += f->runs[i].count;
 }
 
 static void on_box(void *s, enum err_code code, const struct store_mailbox *box)

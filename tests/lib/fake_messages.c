@@ -267,23 +267,24 @@ static void run_flags(struct call *c, void *session)
         }
         bits |= bit;
     }
-    struct store_row *rows = xcalloc(c->count + 1, sizeof *rows);
+    struct store_flag_run *runs = xcalloc(c->count + 1, sizeof *runs);
     uint32_t *modified = xcalloc(c->count + 1, sizeof *modified);
     struct store_flagged v = {
-        .rows = rows, .modified = modified, .keywords = (const char *const *)b->keywords};
+        .runs = runs, .modified = modified, .keywords = (const char *const *)b->keywords};
     b->modseq++;
     for (size_t i = 0; i < c->count; i++) {
         struct message *m = find(b, c->uids[i]);
         if (m && c->change.unchanged_since_given && m->row.modseq > c->change.unchanged_since)
             modified[v.modified_count++] = m->row.uid;
         else if (m && change_row(b, m, c, bits))
-            rows[v.row_count++] = m->row;
+            runs[v.run_count++] =
+                (struct store_flag_run){b->modseq, m->row.keywords, m->row.uid, 1, m->row.flags, 0};
     }
     v.modseq = b->modseq;
-    if (v.row_count)
+    if (v.run_count)
         fake_changed(c->a->p, b);
     cb(session, ERR_OK, &v);
-    free(rows);
+    free(runs);
     free(modified);
 }
 

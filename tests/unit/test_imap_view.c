@@ -73,25 +73,35 @@ static void test_flags_are_dirty_once(void **state)
     assert_int_equal(view.rows[3].modseq, 12);
 }
 
+static struct store_flag_run run(uint32_t first, uint32_t count, uint64_t modseq)
+{
+    return (struct store_flag_run){modseq, 0, first, count, STORE_SEEN, 0};
+}
+
 static void test_own_flags_are_not_asked_for_again(void **state)
 {
     /* two slices of a change, behind what the view knows */
-    const struct store_row own[] = {row(1, 11, STORE_SEEN), row(2, 11, STORE_SEEN), row(3, 12, STORE_SEEN)};
-    const struct store_row next[] = {row(4, 13, STORE_SEEN)};
+    const struct store_flag_run own[] = {run(1, 1, 11), run(3, 1, 11), run(4, 1, 12)};
+    const struct store_flag_run next[] = {run(5, 1, 13)};
     (void)state;
     open_five(true);
     view_flagged(&view, own, 3);
     assert_int_equal(view.modseq, 12);
+    assert_int_equal(view.rows[0].modseq, 11);
+    assert_int_equal(view.rows[1].flags, 0);
+    assert_int_equal(view.rows[2].flags, STORE_SEEN);
+    assert_int_equal(view.rows[3].modseq, 12);
+    assert_int_equal(view.rows[4].flags, 0);
     view_flagged(&view, next, 1);
     assert_int_equal(view.modseq, 13);
     assert_int_equal(view.dirty, 0);
-    assert_int_equal(view.rows[3].flags, STORE_SEEN);
+    assert_int_equal(view.rows[4].flags, STORE_SEEN);
 }
 
 static void test_flags_with_others_between(void **state)
 {
-    const struct store_row before[] = {row(1, 12, STORE_SEEN)}; /* 11 is another's */
-    const struct store_row between[] = {row(2, 11, STORE_SEEN), row(3, 13, STORE_SEEN)};
+    const struct store_flag_run before[] = {run(1, 1, 12)}; /* 11 is another's */
+    const struct store_flag_run between[] = {run(2, 1, 11), run(3, 2, 13)};
     (void)state;
     open_five(true);
     view_flagged(&view, before, 1);
@@ -100,8 +110,30 @@ static void test_flags_with_others_between(void **state)
     assert_int_equal(view.modseq, 10);
     view_flagged(&view, between, 0);
     assert_int_equal(view.modseq, 10);
-    assert_int_equal(view.rows[2].flags, STORE_SEEN);
-    assert_int_equal(view.rows[2].modseq, 13);
+    assert_int_equal(view.rows[3].flags, STORE_SEEN);
+    assert_int_equal(view.rows[3].modseq, 13);
+}
+
+/* A run names UIDs: one that is gone stays so, one that this client has not been told of yet counts as well.
+ */
+static void test_own_flags_beside_what_is_gone(void **state)
+{
+    const uint32_t gone[] = {2};
+    const struct store_row fresh[] = {row(6, 11, 0)};
+    struct store_changes c = {
+        .box = box(5, 7, 12), .rows = fresh, .row_count = 1, .gone = gone, .gone_count = 1};
+    const struct store_flag_run own[] = {run(1, 1, 13), run(3, 4, 13)};
+    (void)state;
+    open_five(true);
+    assert_int_equal(view_apply(&view, &c), VIEW_OK);
+    view_flagged(&view, own, 2);
+    assert_int_equal(view.modseq, 13);
+    assert_int_equal(view.rows[0].flags, STORE_SEEN);
+    assert_int_equal(view.rows[1].flags, 0);
+    assert_int_equal(view.rows[4].flags, STORE_SEEN);
+    assert_int_equal(view.rows[5].flags, STORE_SEEN);
+    assert_int_equal(view.told, 5);
+    assert_int_equal(view.dirty, 0);
 }
 
 static void test_new_is_not_told(void **state)
@@ -298,6 +330,7 @@ int main(void)
                                        T(test_flags_are_dirty_once),
                                        T(test_own_flags_are_not_asked_for_again),
                                        T(test_flags_with_others_between),
+                                       T(test_own_flags_beside_what_is_gone),
                                        T(test_new_is_not_told),
                                        T(test_new_and_expunged_before_it_was_told),
                                        T(test_without_rows_nothing_is_applied),

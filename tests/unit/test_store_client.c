@@ -129,9 +129,13 @@ static void on_flagged(void *s, enum err_code code, const struct store_flagged *
     g->code = code;
     if (code != ERR_OK)
         return;
-    g->row_count = f->row_count;
-    if (f->row_count)
-        memcpy(g->rows, f->rows, f->row_count * sizeof *f->rows);
+    g->row_count = 0;
+    for (size_t i = 0; i < f->run_count; i++)
+        for (uint32_t k = 0; k < f->runs[i].count; k++)
+            g->rows[g->row_count++] = (struct store_row){.uid = f->runs[i].first + k,
+                                                         .modseq = f->runs[i].modseq,
+                                                         .flags = f->runs[i].flags,
+                                                         .keywords = f->runs[i].keywords};
     g->uid_count = f->modified_count;
     g->modseq = f->modseq;
     for (size_t i = 0; f->keywords[i]; i++)

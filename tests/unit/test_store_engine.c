@@ -146,6 +146,51 @@ static void test_records(void **state)
     buf_free(&b);
 }
 
+/* Changes of flags: as they are written now, and one message an item, as version 1 had them. */
+static void test_flag_changes(void **state)
+{
+    static const char old[] = "\1\0\0\0\0\0\0\0\5"         /* version, time */
+                              "\4\0\0\0\0\0\0\0\0\0\0\0\2" /* CHANGE_FLAGS, other, count */
+                              "\0\0\0\7\1\3\0\0\0\0\0\0\0\x10\0\0\0\0\0\0\0\x20"
+                              "\0\0\0\x9\0\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    const struct rec_flags wrote[] = {{1ULL << 63, 2, 7, 4096, 31, 0}, {0, 0, 4103, 1, 0, 1}};
+    struct rec_change r;
+    struct rec_flags f;
+    struct buf b;
+    int64_t at_us = 0;
+    (void)state;
+    assert_true(rec_change_get(span_of(old, sizeof old - 1), &r));
+    assert_int_equal(r.count, 2);
+    f = rec_flags_at(&r, 0);
+    assert_true(f.uid == 7 && f.count == 1 && f.old_flags == 1 && f.new_flags == 3);
+    assert_true(f.old_keywords == 16 && f.new_keywords == 32);
+    f = rec_flags_at(&r, 1);
+    assert_true(f.uid == 9 && f.count == 1 && f.old_flags == 0 && f.new_flags == 1);
+    assert_true(rec_change_time(span_of(old, REC_CHANGE_HEAD), &at_us));
+    assert_int_equal(at_us, 5);
+
+    buf_init(&b, 1000);
+    assert_true(rec_change_head(&b, CHANGE_FLAGS, 99, 0, 2));
+    for (int i = 0; i < 2; i++)
+        assert_true(rec_flags_put(&wrote[i], &b));
+    assert_true(rec_change_get(buf_span(&b), &r));
+    assert_int_equal(r.count, 2);
+    for (uint32_t i = 0; i < 2; i++) {
+        f = rec_flags_at(&r, i);
+        assert_true(f.uid == wrote[i].uid && f.count == wrote[i].count && f.old_flags == wrote[i].old_flags &&
+                    f.new_flags == wrote[i].new_flags && f.old_keywords == wrote[i].old_keywords &&
+                    f.new_keywords == wrote[i].new_keywords);
+    }
+    assert_true(rec_change_time(span_of(b.p, REC_CHANGE_HEAD), &at_us));
+    assert_int_equal(at_us, 99);
+    for (size_t n = 0; n < b.n; n++)
+        assert_false(rec_change_get(span_of(b.p, n), &r));
+    b.p[0] = 3;
+    assert_false(rec_change_get(buf_span(&b), &r));
+    assert_false(rec_change_time(buf_span(&b), &at_us));
+    buf_free(&b);
+}
+
 static void test_lock_and_format(void **state)
 {
     (void)state;
@@ -304,16 +349,23 @@ static void flags_and_leave(struct engine *e)
 
 static void check_flags(struct engine *e, uint64_t box)
 {
-    uint32_t rows = 0;
+    uint32_t changed = 0;
     struct job *j = drive_call(e, set_deleted(box, MANY, &flags_id, true));
     assert_int_equal(j->code, ERR_OK);
     assert_int_equal(j->answer.n, (MANY + SLICE - 1) / SLICE);
     for (size_t i = 0; i < j->answer.n; i++) {
         struct wire_flagged_part part;
+        struct store_flag_run run;
         memcpy(&part, j->answer.v[i].p, sizeof part);
-        rows += part.row_count;
+        for (uint32_t k = 0; k < part.run_count; k++) {
+            memcpy(&run, j->answer.v[i].p + sizeof part + k * sizeof run, sizeof run);
+            assert_int_equal(run.modseq, part.modseq);
+            assert_int_equal(run.flags, STORE_DELETED);
+            assert_int_equal(run.first, MANY / 2 + changed + 1); /* the others were so before */
+            changed += run.count;
+        }
     }
-    assert_int_equal(rows, MANY / 2);
+    assert_int_equal(changed, MANY / 2);
     assert_int_equal(status(e, 5, "INBOX").deleted, MANY);
 }
 
@@ -529,11 +581,17 @@ int main(void)
 {
 #define ENGINE_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_crc),        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_records),    ENGINE_TEST(test_lock_and_format),
-        ENGINE_TEST(test_tail_is_cut),     ENGINE_TEST(test_damage_is_told),
-        ENGINE_TEST(test_outcome_is_kept), ENGINE_TEST(test_slices_go_on),
-        ENGINE_TEST(test_log_has_a_spare), ENGINE_TEST(test_changes_near_and_far),
+        cmocka_unit_test(test_crc),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_records),
+        cmocka_unit_test(test_flag_changes),
+        ENGINE_TEST(test_lock_and_format),
+        ENGINE_TEST(test_tail_is_cut),
+        ENGINE_TEST(test_damage_is_told),
+        ENGINE_TEST(test_outcome_is_kept),
+        ENGINE_TEST(test_slices_go_on),
+        ENGINE_TEST(test_log_has_a_spare),
+        ENGINE_TEST(test_changes_near_and_far),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
