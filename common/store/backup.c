@@ -1,9 +1,9 @@
 /* The store's part of a backup, in a thread of its own while all else runs: sealed segments that the asker
  * does not have, then every database, then the log files, then the segments that were open or came since. In
  * this order the set is consistent: a page that was copied early is brought forward by the log, and what the
- * log commits lies in segments that were synced before it. The hard point is what must not go away meanwhile:
- * segments are held from the start, log files from the first database on (hold.c); both end with this call,
- * however it ends, and the log's hold may fall before. */
+ * log commits lies in segments that were written before it. The hard point is what must not go away
+ * meanwhile: segments are held from the start, log files from the first database on (hold.c); both end with
+ * this call, however it ends, and the log's hold may fall before. */
 #include "common/store/dbcopy.h"
 #include "common/base/crypto.h"
 #include "common/store/engine_int.h"

@@ -1,4 +1,4 @@
-/* The writer: takes what has queued up, writes the contents of all with one sync, applies each request as a
+/* The writer: takes what has queued up, secures the contents of all at once, applies each request as a
  * transaction of its own, flushes the log once, and only then hands the answers out. It never waits for
  * company: what arrives during the flush is the next batch. The stager does the same for large contents
  * beforehand, so that their copying keeps nobody waiting. The hard points: nothing is answered before its
@@ -323,9 +323,7 @@ static struct job *add_contents(struct batch *b, struct job *jobs)
     }
     *last = NULL;
     FAULT_STEP("store.batch.taken");
-    failed = stream_flush(&b->e->small) != ERR_OK || failed;
-    FAULT_STEP("store.batch.written");
-    stream_sync(&b->e->small);
+    failed = stream_secure(&b->e->small) != ERR_OK || failed;
     FAULT_STEP("store.batch.synced");
     if (!failed)
         return keep;

@@ -49,7 +49,16 @@ struct stream {
     uint32_t number;
     uint64_t written; /* bytes in the file that are spoken for */
     struct buf pending;
-    bool dirty; /* written, not synced */
+    bool dirty;    /* written, not synced */
+    bool unlogged; /* some of it is not in the log either */
+};
+
+/* Contents that a recovery writes into their segments again. */
+struct redo {
+    int fd;
+    uint32_t number; /* of the segment */
+    bool dirty;
+    uint64_t count;
 };
 
 /* What a backup holds back: log files from first_log on, and all segments. */
@@ -201,6 +210,8 @@ struct engine {
     struct segment_fd fds[SEGMENT_FDS];
     uint64_t fd_clock;
     struct stream small, large, compact; /* the writer's, the stager's, the care thread's */
+    _Atomic uint32_t small_segment;      /* that small writes to; 0: none */
+    struct redo redo;
 
     pthread_mutex_t lock; /* guards the two lists and the flags */
     pthread_cond_t work, large_work;
@@ -452,6 +463,8 @@ enum err_code stream_add(struct stream *s, struct job *j, const struct wire_cont
 enum err_code stream_flush(struct stream *s) CHECK_RESULT;
 /* Bring it to the disk, or end the process. */
 void stream_sync(struct stream *s);
+/* Both, or, for little, written and put into the log, which is to be flushed anyway. */
+enum err_code stream_secure(struct stream *s) CHECK_RESULT;
 /* A content whose bytes lie (partly) in j->fd: written and synced. */
 enum err_code stream_add_large(struct stream *s, struct job *j, const struct wire_content *w,
                                struct span table, struct span bytes) CHECK_RESULT;
@@ -465,6 +478,8 @@ enum err_code stream_copy(struct stream *s, uint64_t id, const struct rec_conten
 bool segment_head(int fd, uint64_t at, uint64_t end, struct mend_content *out,
                   struct buf *table) CHECK_RESULT;
 int segment_open(struct engine *e, uint32_t number); /* for reading, or -1 */
+int segment_open_as(struct engine *e, uint32_t number, int flags);
+bool segment_write(int fd, struct span s, uint64_t at) CHECK_RESULT; /* false: errno */
 /* Bytes that a content takes in its segment, with its head. */
 uint64_t segment_share(uint32_t frames, uint64_t packed);
 enum err_code segment_get(struct tx *t, uint32_t number, struct rec_segment *out) CHECK_RESULT;
@@ -479,6 +494,17 @@ enum err_code segment_next(struct tx *t) CHECK_RESULT;
 enum err_code segment_read(struct engine *e, uint32_t number, uint64_t offset, char *out,
                            size_t n) CHECK_RESULT;
 enum err_code segment_recover(struct engine *e, struct err *why) CHECK_RESULT;
+
+/* -- redo.c -- */
+/* What was written to a segment goes into the log, before the transactions that name it. False: it did not.
+ */
+bool redo_put(struct engine *e, uint32_t segment, uint64_t at, struct span s) CHECK_RESULT;
+/* Around a checkpoint: sync what it may pass, and hold it back from passing more. Answers libdb's code. */
+int redo_hold(struct engine *e, DB_TXN **out) CHECK_RESULT;
+void redo_release(struct engine *e, DB_TXN *t);
+/* Around the opening of the environment, which recovers; redo_begin answers libdb's code. */
+int redo_begin(struct engine *e) CHECK_RESULT;
+void redo_end(struct engine *e);
 
 /* -- content.c -- */
 struct content_in {

@@ -74,6 +74,7 @@ static enum err_code env_create(struct engine *e, struct err *why)
     ret = ret ? ret : v->set_lk_max_objects(v, LOCKS);
     ret = ret ? ret : v->set_tx_max(v, TRANSACTIONS);
     ret = ret ? ret : v->set_flags(v, DB_TXN_NOSYNC, 1);
+    ret = ret ? ret : redo_begin(e);
     if (ret != 0)
         return err_set(why, ERR_BUG, NULL, "setting up the environment: %s", db_strerror(ret));
     /* Pages that were copied under load are older than the last checkpoint knows: all of the log counts. */
@@ -88,6 +89,7 @@ static enum err_code env_create(struct engine *e, struct err *why)
     if (ret != 0)
         err_set(why, ERR_BUG, NULL, "opening the environment in %s: %s", home, db_strerror(ret));
     free(home);
+    redo_end(e);
     return ret ? ERR_BUG : ERR_OK;
 }
 
@@ -244,8 +246,13 @@ static void remove_logs(struct engine *e)
 
 void env_checkpoint(struct engine *e, bool force)
 {
-    int ret =
-        FAULT_CODE("store.checkpoint.begun", e->env->txn_checkpoint(e->env, 0, 0, force ? DB_FORCE : 0));
+    DB_TXN *hold = NULL;
+    int ret = redo_hold(e, &hold);
+    if (ret == 0) {
+        ret =
+            FAULT_CODE("store.checkpoint.begun", e->env->txn_checkpoint(e->env, 0, 0, force ? DB_FORCE : 0));
+        redo_release(e, hold);
+    }
     if (ret == ENOSPC || ret == EDQUOT) {
         log_event(LOG_ALARM, NULL, "store.checkpoint.failed", F_STR("why", db_strerror(ret)));
         return; /* the log still has it all; the next one tries again */

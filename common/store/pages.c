@@ -67,6 +67,8 @@ static struct pages {
     size_t file_count;
     pthread_mutex_t naming; /* held while names go to the disk */
     _Atomic uint64_t names_made, names_synced;
+    bool (*before_sync)(void *arg);
+    void *before_arg;
 } p = {.mail_dir = -1,
        .db_dir = -1,
        .journal = -1,
@@ -339,6 +341,8 @@ static bool is_paged(int fd)
 /* These two answer an errno, unlike the calls that they stand for: so the library takes them. */
 static int on_fsync(int fd)
 {
+    if (p.before_sync && !p.before_sync(p.before_arg))
+        return errno;
     int error = is_paged(fd) ? go() : 0;
     return error ? error : fdatasync(fd) == 0 ? 0 : errno;
 }
@@ -392,6 +396,12 @@ static int on_open(const char *path, int flags, ...)
     if (fd >= 0 && (flags & O_ACCMODE) == O_RDWR)
         opened(fd, path);
     return fd;
+}
+
+void pages_before_sync(bool (*call)(void *arg), void *arg)
+{
+    p.before_sync = call;
+    p.before_arg = arg;
 }
 
 bool pages_names_sync(void)

@@ -11,6 +11,9 @@
 CHECK_RESULT enum err_code pages_start(int mail_dir, int db_dir, struct err *why);
 /* After the environment was closed. */
 void pages_stop(void);
+/* Called before each sync that the library asks for, while set; false: errno, and the sync fails. NULL: none.
+ * While no other thread uses the library. */
+void pages_before_sync(bool (*call)(void *arg), void *arg);
 /* Bring the names of new log files to the disk, if there are any: without them their bytes are lost. False:
  * errno. */
 CHECK_RESULT bool pages_names_sync(void);

@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { CONTENT_HEAD = 40, PENDING_LIMIT = 64 << 20, COPY_BYTES = 1 << 20, TRIES = 8 };
+enum { CONTENT_HEAD = 40, PENDING_LIMIT = 64 << 20, COPY_BYTES = 1 << 20, LOGGED = 64 << 10, TRIES = 8 };
 static const char segment_magic[8] = "PMSEG\0\0\1";
 static const char content_magic[4] = "PMc1";
 
@@ -26,7 +26,7 @@ static void file_name(uint32_t number, char out[32])
     snprintf(out, 32, "%08x.seg", number);
 }
 
-static bool write_at(int fd, struct span s, uint64_t at)
+bool segment_write(int fd, struct span s, uint64_t at)
 {
     while (s.n) {
         ssize_t n = FAULT("store.segment.write") ? -1 : pwrite(fd, s.p, s.n, (off_t)at);
@@ -176,7 +176,7 @@ static enum err_code stream_open(struct stream *s)
     if (fd < 0)
         return write_failed(e, "making a segment");
     FAULT_STEP("store.segment.made");
-    if (!write_at(fd, span_of(head, sizeof head), 0)) {
+    if (!segment_write(fd, span_of(head, sizeof head), 0)) {
         enum err_code code = write_failed(e, "heading a segment");
         close(fd);
         unlinkat(e->segment_dir_fd, name, 0);
@@ -195,6 +195,8 @@ static enum err_code stream_open(struct stream *s)
     s->fd = fd;
     s->number = number;
     s->written = SEGMENT_HEAD;
+    if (s == &e->small)
+        atomic_store(&e->small_segment, number);
     atomic_fetch_add(&e->count.segments_made, 1);
     return ERR_OK;
 }
@@ -264,7 +266,7 @@ enum err_code stream_add(struct stream *s, struct job *j, const struct wire_cont
                          struct span bytes)
 {
     unsigned char head[CONTENT_HEAD];
-    enum err_code code = stream_room(s, CONTENT_HEAD + (uint64_t)w->frames * REC_FRAME + w->packed);
+    enum err_code code = stream_room(s, segment_share(w->frames, w->packed));
     if (code == ERR_OK)
         code = id_take(s->e, ID_CONTENT, &j->content);
     if (code != ERR_OK)
@@ -284,19 +286,38 @@ enum err_code stream_add(struct stream *s, struct job *j, const struct wire_cont
     return s->pending.n > PENDING_LIMIT / 4 ? stream_flush(s) : ERR_OK;
 }
 
-enum err_code stream_flush(struct stream *s)
+/* What is pending, which stays in memory; the place where it lies now. */
+static enum err_code write_pending(struct stream *s, uint64_t *at)
 {
-    if (s->pending.n == 0)
-        return ERR_OK;
-    uint64_t at = s->written - s->pending.n;
-    bool ok = write_at(s->fd, buf_span(&s->pending), at);
-    buf_reset(&s->pending);
-    if (ok)
+    *at = s->written - s->pending.n;
+    if (s->pending.n == 0 || segment_write(s->fd, buf_span(&s->pending), *at))
         return ERR_OK;
     enum err_code code = write_failed(s->e, "writing contents");
-    s->written = at;
-    if (ftruncate(s->fd, (off_t)at) != 0)
+    s->written = *at;
+    if (ftruncate(s->fd, (off_t)*at) != 0)
         engine_fatal(s->e, "cutting a segment", strerror(errno));
+    return code;
+}
+
+enum err_code stream_flush(struct stream *s)
+{
+    uint64_t at;
+    s->unlogged = s->unlogged || s->pending.n;
+    enum err_code code = write_pending(s, &at);
+    buf_reset(&s->pending);
+    return code;
+}
+
+enum err_code stream_secure(struct stream *s)
+{
+    uint64_t at;
+    const struct span bytes = buf_span(&s->pending);
+    const bool little = !s->unlogged && bytes.n <= LOGGED;
+    enum err_code code = write_pending(s, &at);
+    FAULT_STEP("store.batch.written");
+    if (code == ERR_OK && !(little && (bytes.n == 0 || redo_put(s->e, s->number, at, bytes))))
+        stream_sync(s);
+    buf_reset(&s->pending);
     return code;
 }
 
@@ -304,7 +325,7 @@ void stream_sync(struct stream *s)
 {
     if (!s->dirty)
         return;
-    s->dirty = false;
+    s->dirty = s->unlogged = false;
     const uint64_t begin_us = tick_us();
     if (FAULT("store.segment.sync") || fdatasync(s->fd) != 0)
         engine_fatal(s->e, "syncing contents", strerror(errno));
@@ -369,7 +390,7 @@ static enum err_code copy_frames(struct stream *s, struct job *j, const struct w
             code = ERR_LIMIT;
         buf_commit(&block, f.packed);
         if (block.n >= COPY_BYTES || i + 1 == w->frames) {
-            if (!write_at(s->fd, buf_span(&block), at))
+            if (!segment_write(s->fd, buf_span(&block), at))
                 code = write_failed(s->e, "writing a large content");
             at += block.n;
             buf_reset(&block);
@@ -391,8 +412,8 @@ enum err_code stream_add_large(struct stream *s, struct job *j, const struct wir
     if (code == ERR_OK) {
         content_head(head, j, w);
         FAULT_STEP("store.large.copied");
-        if (!write_at(s->fd, span_of(head, sizeof head), s->written) ||
-            !write_at(s->fd, buf_span(&j->frames), s->written + CONTENT_HEAD))
+        if (!segment_write(s->fd, span_of(head, sizeof head), s->written) ||
+            !segment_write(s->fd, buf_span(&j->frames), s->written + CONTENT_HEAD))
             code = write_failed(s->e, "writing a large content");
     }
     if (code != ERR_OK) {
@@ -423,7 +444,7 @@ static enum err_code copy_checked(struct stream *s, const struct rec_content *r,
             code = segment_read(s->e, r->segment, from, block, f.packed);
         if (code == ERR_OK && crc32c(0, span_of(block, f.packed)) != f.crc)
             code = ERR_BUG;
-        if (code == ERR_OK && !write_at(s->fd, span_of(block, f.packed), to))
+        if (code == ERR_OK && !segment_write(s->fd, span_of(block, f.packed), to))
             code = write_failed(s->e, "rewriting contents");
         from += f.packed;
         to += f.packed;
@@ -448,8 +469,8 @@ enum err_code stream_copy(struct stream *s, uint64_t id, const struct rec_conten
         code = copy_checked(s, r, *offset);
     if (code == ERR_OK) {
         content_head(head, &j, &w);
-        if (!write_at(s->fd, span_of(head, sizeof head), s->written) ||
-            !write_at(s->fd, r->frames, s->written + CONTENT_HEAD))
+        if (!segment_write(s->fd, span_of(head, sizeof head), s->written) ||
+            !segment_write(s->fd, r->frames, s->written + CONTENT_HEAD))
             code = write_failed(s->e, "rewriting contents");
     }
     buf_free(&j.frames);
@@ -544,11 +565,16 @@ enum err_code segment_read(struct engine *e, uint32_t number, uint64_t offset, c
     return code;
 }
 
-int segment_open(struct engine *e, uint32_t number)
+int segment_open_as(struct engine *e, uint32_t number, int flags)
 {
     char name[32];
     file_name(number, name);
-    return openat(e->segment_dir_fd, name, O_RDONLY | O_CLOEXEC);
+    return openat(e->segment_dir_fd, name, flags | O_CLOEXEC);
+}
+
+int segment_open(struct engine *e, uint32_t number)
+{
+    return segment_open_as(e, number, O_RDONLY);
 }
 
 bool segment_head(int fd, uint64_t at, uint64_t end, struct mend_content *out, struct buf *table)
