@@ -124,12 +124,16 @@ static struct imap_box *find_box(struct boxes *x, struct span raw)
     return NULL;
 }
 
-/* The name here: a personal prefix goes, a foreign one stays. */
+/* The name here: a personal prefix goes, a foreign one stays. INBOX is the login's own (RFC 9051 5.1), though
+ * with Cyrus it is not below the personal prefix "INBOX." but fits the shared one, which is empty. */
 static char *name_here(const struct boxes *x, struct span raw, char separator, bool *foreign)
 {
     const struct space *s = space_of(x, raw);
     struct buf b;
-    *foreign = s && s->foreign;
+    const bool inbox = span_caseeq(raw, SPAN("INBOX"));
+    *foreign = s && s->foreign && !inbox;
+    if (inbox)
+        return xstrdup("INBOX");
     if (s && !s->foreign && raw.n > strlen(s->prefix))
         raw = span_drop(raw, strlen(s->prefix));
     buf_init(&b, 8192);
@@ -256,7 +260,7 @@ static void free_box(struct imap_box *b)
  * folders so. */
 static enum err_code look_whose(struct boxes *x, struct imap_box *b)
 {
-    if (b->foreign || strcmp(b->raw, "INBOX") == 0 || !imap_can(x->run->client, "ACL"))
+    if (b->foreign || strcmp(b->name, "INBOX") == 0 || !imap_can(x->run->client, "ACL"))
         return ERR_OK;
     return imap_whose(x->run, b, &b->foreign);
 }

@@ -65,6 +65,15 @@ namespace shared {{
   list = yes
   subscriptions = no
 }}
+# As Cyrus has it: what is neither below INBOX nor another's is public, by its bare name.
+namespace public {{
+  type = public
+  separator = .
+  prefix =
+  location = maildir:{dir}/home/public
+  list = yes
+  subscriptions = no
+}}
 protocol imap {{
   mail_plugins = acl imap_acl
   mail_max_userip_connections = 100
