@@ -411,13 +411,38 @@ static enum err_code ask_due(struct verify *v, uint64_t id, uint64_t due_us)
     return code;
 }
 
-static enum err_code step_queue(struct verify *v, bool *end)
+/* Entries and the schedule, as pairs of a time and an entry. */
+struct due {
+    uint64_t at_us, id;
+};
+struct dues {
+    struct due *v;
+    size_t n, cap;
+};
+
+static void due_add(struct dues *l, uint64_t at_us, uint64_t id)
+{
+    if (l->n == l->cap) {
+        l->cap = l->cap ? l->cap * 2 : 64;
+        l->v = xrealloc(l->v, l->cap * sizeof *l->v);
+    }
+    l->v[l->n++] = (struct due){at_us, id};
+}
+
+static int by_due(const void *a, const void *b)
+{
+    const struct due *x = a, *y = b;
+    if (x->at_us != y->at_us)
+        return x->at_us < y->at_us ? -1 : 1;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static enum err_code look_queue(struct verify *v, struct dues *entries, struct dues *dues)
 {
     struct tx t;
     struct scan s;
     struct span key, value;
     struct rec_queue q;
-    struct ids entries = {NULL, 0, 0}, dues = {NULL, 0, 0};
     enum err_code code = tx_begin(v->e, true, &t);
     if (code != ERR_OK)
         return code;
@@ -429,24 +454,45 @@ static enum err_code step_queue(struct verify *v, bool *end)
             continue;
         }
         count(v, q.content);
-        ids_add(&entries, get_be64(key.p));
+        due_add(entries, (uint64_t)q.due_us, get_be64(key.p));
     }
     code = scan_close(&s);
     if (code == ERR_OK && !v->watching) {
         scan_open(&s, &t, T_QUEUE_DUE, SPAN_NONE, 0, 64 << 10);
-        while (scan_next(&s, &key, &value)) {
-            ids_add(&dues, get_be64(key.p));
-            ids_add(&dues, get_be64(key.p + 8));
-        }
+        while (scan_next(&s, &key, &value))
+            due_add(dues, get_be64(key.p), get_be64(key.p + 8));
         code = scan_close(&s);
     }
     tx_free(&t);
-    for (size_t i = 0; i < entries.n && code == ERR_OK && !v->watching; i++)
-        code = ask_due(v, entries.v[i], 0);
-    for (size_t i = 0; i + 1 < dues.n && code == ERR_OK; i += 2)
-        code = ask_due(v, dues.v[i + 1], dues.v[i]);
-    ids_free(&entries);
-    ids_free(&dues);
+    return code;
+}
+
+/* The writer is asked only about what does not pair: it may have moved while both were read. */
+static enum err_code pair_queue(struct verify *v, struct dues *entries, struct dues *dues)
+{
+    enum err_code code = ERR_OK;
+    if (entries->n)
+        qsort(entries->v, entries->n, sizeof *entries->v, by_due);
+    for (size_t i = 0, k = 0; code == ERR_OK && (i < entries->n || k < dues->n);) {
+        int order = i == entries->n ? 1 : k == dues->n ? -1 : by_due(&entries->v[i], &dues->v[k]);
+        if (order < 0)
+            code = ask_due(v, entries->v[i].id, 0);
+        else if (order > 0)
+            code = ask_due(v, dues->v[k].id, dues->v[k].at_us);
+        i += order <= 0;
+        k += order >= 0;
+    }
+    return code;
+}
+
+static enum err_code step_queue(struct verify *v, bool *end)
+{
+    struct dues entries = {NULL, 0, 0}, dues = {NULL, 0, 0};
+    enum err_code code = look_queue(v, &entries, &dues);
+    if (code == ERR_OK && !v->watching)
+        code = pair_queue(v, &entries, &dues);
+    free(entries.v);
+    free(dues.v);
     *end = true;
     return code;
 }
