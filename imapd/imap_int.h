@@ -68,6 +68,7 @@ struct imap_command {
     struct ticket *ticket;
     unsigned pending;
     enum err_code code; /* the first that was not ERR_OK since the last imap_clear */
+    bool perhaps;       /* one was told ERR_RETRY and may be done nevertheless */
     /* the tagged response, "OK [CODE] text" */
     struct buf response;
     void (*cleanup)(struct imap *s); /* what args holds outside of the arena */

@@ -134,6 +134,8 @@ void imap_answered(struct imap *s, enum err_code code)
     s->cmd.pending--;
     if (s->cmd.code == ERR_OK)
         s->cmd.code = code;
+    if (code == ERR_RETRY && store_done_perhaps(s->store))
+        s->cmd.perhaps = true;
     s->host->kick(s->host_arg);
 }
 
@@ -185,6 +187,11 @@ enum run imap_done_err(struct imap *s, enum err_code code)
         s->stopping = true;
     if (code == ERR_BUG)
         log_event(LOG_ERROR, &s->log, "imap.command.failed", F_STR("command", s->cmd.row->name));
+    if (code == ERR_RETRY && s->cmd.perhaps)
+        return imap_done(
+            s, COND_NO, "UNAVAILABLE",
+            "The mailbox store did not answer in time. It may be done nevertheless: please look before "
+            "you try again.");
     return imap_done(s, COND_NO, words[code].code, words[code].text);
 }
 

@@ -273,6 +273,20 @@ static bool seen_before(struct batch *b, struct job *j, struct job ***later)
     return true;
 }
 
+/* Whoever asked has been told by now, or is about to be, that it was not done: so it must not be begun. */
+static bool is_late(const struct job *j, uint64_t now_ms)
+{
+    return j->part == 0 && j->until_ms && now_ms >= j->until_ms &&
+           (!j->until_more_ms || now_ms >= atomic_load(j->until_more_ms));
+}
+
+static void refuse_late(struct batch *b, struct job *j)
+{
+    j->code = ERR_RETRY;
+    atomic_fetch_add(&b->e->count.refused_late, 1);
+    finish(b, j);
+}
+
 /* -- contents -- */
 
 static bool disk_is_full(struct engine *e)
@@ -484,6 +498,14 @@ static void put_back(struct engine *e, struct job *later)
     pthread_mutex_unlock(&e->lock);
 }
 
+static void note_begun(struct news *n, const struct job *j)
+{
+    if (!j->owner)
+        return;
+    n->begun = xrealloc(n->begun, (n->begun_count + 1) * sizeof *n->begun);
+    n->begun[n->begun_count++] = (struct job_name){j->owner, j->seq};
+}
+
 static void run_batch(struct engine *e, struct tx *t, struct job *jobs, uint64_t number)
 {
     struct batch b = {.e = e, .t = *t, .news = xcalloc(1, sizeof *b.news), .number = number};
@@ -491,6 +513,7 @@ static void run_batch(struct engine *e, struct tx *t, struct job *jobs, uint64_t
     b.last = &b.news->jobs;
     jobs = set_lazy_apart(e, jobs);
     struct job *fresh = NULL, **fresh_end = &fresh;
+    const uint64_t now_ms = clock_mono_ms();
     for (struct job *j = jobs, *next; j; j = next) {
         next = j->next;
         if (j->settled) { /* the stager could not keep its content */
@@ -499,6 +522,10 @@ static void run_batch(struct engine *e, struct tx *t, struct job *jobs, uint64_t
         }
         if (seen_before(&b, j, &later_end))
             continue;
+        if (is_late(j, now_ms)) {
+            refuse_late(&b, j);
+            continue;
+        }
         *fresh_end = j;
         fresh_end = &j->next;
     }
@@ -514,6 +541,7 @@ static void run_batch(struct engine *e, struct tx *t, struct job *jobs, uint64_t
             j->next = NULL;
             *started_end = j;
             started_end = &j->next;
+            note_begun(b.news, j);
         }
     }
     run_slices(&b);
@@ -588,7 +616,7 @@ static void stage(struct engine *e, struct job *j)
 {
     struct content_in c;
     j->code = ERR_SYNTAX;
-    if (atomic_load(&e->full) && disk_is_full(e))
+    if ((atomic_load(&e->full) && disk_is_full(e)) || is_late(j, clock_mono_ms()))
         j->code = ERR_RETRY;
     else if (content_find(j->type, buf_span(&j->body), e->o.message_limit, &c))
         j->code = stream_add_large(&e->large, j, &c.head, c.table, c.bytes);

@@ -4,8 +4,11 @@
  * "again". The hard point is what a repeated question may do: a write finds its recorded outcome, a read that
  * had answered in part asks for the rest only, one that gathers starts over.
  * Patience counts from the last sign of life: a stored that hangs is told from one that works long by pings,
- * which its writer answers between two slices. An answer that comes after its question was given up is
- * dropped; what it wrote stays written, and a submission that comes again finds it. */
+ * which its writer answers between two slices. A write that was given up must not be done later, since its
+ * asker will ask again: it carries a time after which stored does not begin it, well before the patience
+ * ends; each answer to a ping moves that time for all that this connection has asked. What stored has begun
+ * is waited for longer, and if it is given up all the same the asker can know that it may be done
+ * (store_done_perhaps). */
 #include "common/store/client_int.h"
 #include "common/base/clock.h"
 #include "common/base/crypto.h"
@@ -19,6 +22,8 @@
 enum {
     PATIENCE_TICK_MS = 250,
     PINGS = 4 /* in a patience */,
+    BEGIN = 2 /* a write is begun within this part of the patience, or not at all */,
+    TAKEN = 3 /* patiences for what was begun */,
     ACKS_LIMIT = 64 << 10,
     CONFIRMS_LIMIT = 256 << 10,
     ARENA_LIMIT = 256 << 20
@@ -74,11 +79,12 @@ static void end(struct pending *p, enum err_code code, struct span body)
     struct store *s = p->s;
     pending_unlink(p);
     s->telling = true;
+    s->perhaps = code == ERR_RETRY && p->failed && (p->begun || p->taken || p->unsettled);
     if (!p->part(p, code, body, false)) {
         log_event(LOG_ALARM, NULL, "store.answer.broken", F_UINT("type", p->type));
         (void)p->part(p, ERR_BUG, SPAN_NONE, false); /* a failure has no body to be broken */
     }
-    s->telling = false;
+    s->telling = s->perhaps = false;
     pending_release(p);
     if (s->closed)
         store_release(s);
@@ -198,6 +204,8 @@ static void send_pending(struct pending *p)
     const struct span parts[] = {span_of(&p->ask, sizeof p->ask), buf_span(&p->body), v.memory[0],
                                  v.memory[1]};
     p->ask.flags = p->sent ? WIRE_AGAIN : 0;
+    /* At the earliest it is given up a patience from now. A queue's worker never gives up. */
+    p->ask.until_ms = p->write && p->s->role != STORE_RELAY ? clock_mono_ms() + p->s->patience_ms / BEGIN : 0;
     if (ipc_client_send(p->s->client, p->type, p->seq, parts, 4, fd))
         p->sent = true;
 }
@@ -305,9 +313,15 @@ static void on_up(void *arg)
 static void on_down(void *arg)
 {
     struct store *s = arg;
+    struct pending *p;
     s->up = false;
     s->down_ms = clock_mono_ms();
     full_forget(s);
+    DL_FOREACH(s->list, p)
+    {
+        p->unsettled = p->unsettled || (p->write && p->sent);
+        p->begun = p->taken = false;
+    }
 }
 
 /* When its question was last known to be in good hands. */
@@ -336,15 +350,41 @@ static void on_patience(void *arg)
         if (p->failed || (s->up && s->role == STORE_RELAY))
             continue;
         uint64_t waited_ms = now - hopeful_since(p);
-        if (waited_ms >= s->patience_ms)
+        if (waited_ms >= s->patience_ms * (p->begun || p->taken ? TAKEN : 1))
             fail(p, ERR_RETRY);
         ping = ping || waited_ms >= s->patience_ms / PINGS;
     }
     if (ping && s->up && now - s->ping_ms >= s->patience_ms / PINGS) {
+        const struct wire_ping w = {s->patience_ms / BEGIN};
         s->ping_ms = now;
-        client_tell(s, WIRE_PING, 0, 0, SPAN_NONE);
+        client_tell(s, WIRE_PING, 0, 0, span_of(&w, sizeof w));
     }
     loop_timer_start(s->patience, PATIENCE_TICK_MS);
+}
+
+/* Which writes stored has begun with. */
+static bool underway_event(struct store *s, struct span body)
+{
+    struct wire_in in = {body, false};
+    struct wire_underway w;
+    struct pending *p;
+    wire_get(&in, &w, sizeof w);
+    struct span seqs = wire_items(&in, w.count, sizeof(uint64_t));
+    if (!wire_whole(&in))
+        return false;
+    if (w.which == WIRE_UNDERWAY_OTHERS)
+        DL_FOREACH(s->list, p)
+    p->taken = p->write && p->sent && p->seq < w.before;
+    for (uint32_t i = 0; i < w.count; i++) {
+        uint64_t seq;
+        memcpy(&seq, seqs.p + i * sizeof seq, sizeof seq);
+        HASH_FIND(hh, s->by_seq, &seq, sizeof seq, p);
+        if (p && w.which == WIRE_UNDERWAY_OTHERS)
+            p->taken = false;
+        else if (p)
+            p->begun = true;
+    }
+    return true;
 }
 
 /* An answer of this type was written by the writer, or stood behind what it wrote. */
@@ -405,6 +445,8 @@ static bool on_frame(void *arg, const struct ipc_head *h, struct span body, int 
         return client_event(s, body);
     if (h->type == WIRE_FULL_EVENT)
         return full_event(s, body);
+    if (h->type == WIRE_UNDERWAY)
+        return underway_event(s, body);
     if (h->type == WIRE_QUEUE_EVENT && s->queue_event)
         s->queue_event(s->queue_arg);
     return true;
@@ -458,6 +500,11 @@ struct store *store_new_path(struct loop *l, const char *path, enum store_role r
 bool store_is_up(const struct store *s)
 {
     return s->up;
+}
+
+bool store_done_perhaps(const struct store *s)
+{
+    return s->perhaps;
 }
 
 /* The last of a freed store; whoever still holds it (a deferred call, a callback) comes here in the end. */

@@ -16,6 +16,9 @@ struct pending {
     uint64_t seq;
     uint16_t type;
     bool write, sent, failed;
+    bool begun;     /* in slices, of which some are done */
+    bool taken;     /* the writer had it when stored was last asked */
+    bool unsettled; /* the connection fell while it was under way */
     enum err_code failure;
     struct wire_ask ask;
     struct buf body; /* behind ask; of streamed reads what is still wanted */
@@ -69,6 +72,7 @@ struct store {
     char *path;
     bool up, closed, deferred;
     bool telling; /* inside a caller's callback */
+    bool perhaps; /* what is told failed, and may be done nevertheless */
     uint64_t patience_ms;
     uint64_t down_ms;   /* since when it is down */
     uint64_t life_ms;   /* of its last frame */

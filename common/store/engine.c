@@ -75,6 +75,7 @@ void news_free(struct news **np)
     }
     free(n->touched);
     free(n->fulls);
+    free(n->begun);
     free(n);
     *np = NULL;
 }
@@ -93,6 +94,23 @@ void engine_submit(struct engine *e, struct job *j)
         pthread_cond_signal(&e->work);
     }
     pthread_mutex_unlock(&e->lock);
+}
+
+static bool add_waiting(const struct job *j, const void *owner, struct buf *out)
+{
+    bool ok = true;
+    for (; j && ok; j = j->next)
+        if (j->owner == owner)
+            ok = buf_add(out, &j->seq, sizeof j->seq);
+    return ok;
+}
+
+bool engine_waiting(struct engine *e, const void *owner, struct buf *out)
+{
+    pthread_mutex_lock(&e->lock);
+    bool ok = add_waiting(e->first, owner, out) && add_waiting(e->large_first, owner, out);
+    pthread_mutex_unlock(&e->lock);
+    return ok;
 }
 
 uint64_t engine_durable(const struct engine *e)

@@ -39,6 +39,9 @@ struct job {
     void *owner;     /* the submitter's, untouched */
     uint64_t seq;    /* the same */
     uint64_t asker;  /* whoever holds leases: a number that the submitter gives */
+    /* Not begun any more (ERR_RETRY) once both are past, clock_mono_ms(); 0 and NULL: always begun. */
+    uint64_t until_ms;
+    const _Atomic uint64_t *until_more_ms; /* borrowed until the job comes back */
     /* what came of it */
     enum err_code code;
     struct parts answer;
@@ -74,6 +77,11 @@ struct news {
     size_t touched_count, touched_cap;
     struct full_change *fulls;
     size_t full_count, full_cap;
+    struct job_name { /* requests in slices whose first one is durable now */
+        void *owner;
+        uint64_t seq;
+    } * begun;
+    size_t begun_count;
     bool queue_due;
     uint64_t durable; /* engine_durable() now */
 };
@@ -110,6 +118,8 @@ void engine_submit(struct engine *e, struct job *j);
 /* Somebody waits for what the batch under way has made visible: no more slices before its flush. Any thread.
  */
 void engine_hurry(struct engine *e);
+/* Add to out the seqs of this owner's jobs that the writer has not taken yet (u64). Any thread. */
+bool engine_waiting(struct engine *e, const void *owner, struct buf *out) CHECK_RESULT;
 /* Whether engine knows this type as a write. */
 bool engine_is_write(uint16_t type);
 

@@ -159,7 +159,8 @@ struct segment_fd {
 };
 
 struct counters {
-    _Atomic uint64_t batches, flushes, jobs, deadlocks, checkpoints, refused_full, segments_made;
+    _Atomic uint64_t batches, flushes, jobs, deadlocks, checkpoints, refused_full, refused_late,
+        segments_made;
     _Atomic uint64_t purged_changes, purged_rows, purged_mailboxes, swept, segments_dropped, compacted_bytes;
     _Atomic uint64_t flush_us, flush_max_us;      /* of the log */
     _Atomic uint64_t syncs, sync_us, sync_max_us; /* of segments */

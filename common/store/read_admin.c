@@ -173,6 +173,7 @@ enum err_code read_stats(struct tx *t, struct query *q)
                  {"deadlocks", atomic_load(&e->count.deadlocks)},
                  {"checkpoints", atomic_load(&e->count.checkpoints)},
                  {"refused_full", atomic_load(&e->count.refused_full)},
+                 {"refused_late", atomic_load(&e->count.refused_late)},
                  {"log_bytes", env_log_bytes(e)},
                  {"log_files", f.log_files},
                  {"log_file_bytes", f.log_file_bytes},

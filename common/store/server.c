@@ -143,6 +143,8 @@ void submit_write(struct request *r, uint16_t type)
     j->mailbox = r->ask.mailbox;
     j->seq = r->seq;
     j->asker = r->conn->number;
+    j->until_ms = r->ask.until_ms;
+    j->until_more_ms = &r->conn->until_more_ms;
     j->fd = r->fd;
     r->fd = -1;
     if (r->session) {
@@ -161,6 +163,29 @@ void submit_write(struct request *r, uint16_t type)
 
 static bool serve_write(struct request *r)
 {
+    submit_write(r, r->type);
+    return true;
+}
+
+static void send_underway(struct conn *c, const struct wire_underway *w, struct span seqs)
+{
+    const struct span body[] = {span_of(w, sizeof *w), seqs};
+    if (c->ipc)
+        (void)ipc_send(c->ipc, WIRE_UNDERWAY, 0, 0, body, 2, -1); /* dropped: gone is told */
+}
+
+/* A writer that hangs in a flush has requests of which nobody can say that they are not done: the asker hears
+ * which they are, before its patience ends. */
+static bool serve_ping(struct request *r)
+{
+    struct buf seqs;
+    buf_init(&seqs, (2 * WAITING) * sizeof(uint64_t));
+    struct wire_underway w = {.before = r->seq, .which = WIRE_UNDERWAY_OTHERS};
+    if (!engine_waiting(r->conn->s->e, r->conn, &seqs))
+        buf_reset(&seqs); /* never so many; then all count as taken */
+    w.count = (uint32_t)(seqs.n / sizeof(uint64_t));
+    send_underway(r->conn, &w, buf_span(&seqs));
+    buf_free(&seqs);
     submit_write(r, r->type);
     return true;
 }
@@ -192,6 +217,11 @@ static void finish_job(struct server *s, struct job *j)
     }
     if (!c)
         return;
+    if (j->type == WIRE_PING) {
+        struct wire_ping w;
+        memcpy(&w, j->body.p, sizeof w);
+        atomic_store(&c->until_more_ms, clock_mono_ms() + w.more_ms);
+    }
     send_parts(c, (uint16_t)(asked_type(j->type) | IPC_ANSWER), j->seq, j->code, &j->answer, false);
     conn_drop(c, j->body.n);
 }
@@ -208,6 +238,10 @@ static void on_news(void *arg)
     s->durable = p->n->durable;
     FAULT_STEP("store.answers.due");
     let_go(s);
+    for (size_t i = 0; i < p->n->begun_count; i++) {
+        const struct wire_underway w = {.which = WIRE_UNDERWAY_THESE, .count = 1};
+        send_underway(p->n->begun[i].owner, &w, span_of(&p->n->begun[i].seq, sizeof(uint64_t)));
+    }
     for (struct job *j = p->n->jobs; j; j = j->next)
         finish_job(s, j);
     FAULT_STEP("store.answers.given");
@@ -236,7 +270,7 @@ static const struct row {
     bool (*serve)(struct request *r); /* false: drop the connection */
 } rows[] = {
     {WIRE_ACK, 31, sizeof(struct request_id), false, false, serve_lazy},
-    {WIRE_PING, 31, 0, false, false, serve_write},
+    {WIRE_PING, 31, sizeof(struct wire_ping), false, false, serve_ping},
     {WIRE_DELIVER, ROLE_DELIVER, sizeof(struct wire_deliver) + sizeof(struct wire_content), false, true,
      serve_write},
     {WIRE_CONFIRM, ROLE_DELIVER, sizeof(struct wire_confirm), false, false, serve_lazy},

@@ -4,9 +4,9 @@
  *
  * Writes are idempotent: when stored restarts, the client connects again, shows its grants again, and repeats
  * what was unanswered under the same request id; callers see a pause. ERR_RETRY comes only when stored stays
- * away, or gives no sign of life, for STORE_PATIENCE_MS (in a worker: store_patience); what was asked may be
- * done nevertheless, or later. Codes common to all: ERR_RETRY, ERR_DENIED (grant refused or revoked),
- * ERR_BUG.
+ * away, or gives no sign of life, for STORE_PATIENCE_MS (in a worker: store_patience). A write that was told
+ * so is not done and will not be, except where store_done_perhaps says otherwise. Codes common to all:
+ * ERR_RETRY, ERR_DENIED (grant refused or revoked), ERR_BUG.
  */
 #ifndef PROV_STORE_STORE_H
 #define PROV_STORE_STORE_H
@@ -31,6 +31,9 @@ struct store *store_new_worker(struct worker *w, enum store_role role);
 /* In a tool or test: connect to the socket path directly. */
 struct store *store_new_path(struct loop *l, const char *path, enum store_role role);
 bool store_is_up(const struct store *s);
+/* Inside a callback that got ERR_RETRY: the writer of stored had begun with it, or stored went away meanwhile
+ * and was not back in time. Nobody can say then whether it is done. */
+bool store_done_perhaps(const struct store *s);
 void store_free(struct store **s);
 
 /* ---------------------------------------------------------------- deliver role */

@@ -19,7 +19,7 @@
 
 enum wire_type {
     WIRE_ACK = 1, /* trailing: request ids whose answers have arrived; no answer */
-    WIRE_PING,    /* answered when the writer comes to it: a sign of life */
+    WIRE_PING, /* wire_ping; WIRE_UNDERWAY at once, its answer when the writer comes to it: a sign of life */
 
     WIRE_DELIVER = 16, /* wire_deliver */
     WIRE_CONFIRM,      /* wire_confirm, any number of them; no answer */
@@ -78,6 +78,7 @@ enum wire_type {
     WIRE_EVENT = 112, /* wire_event */
     WIRE_QUEUE_EVENT,
     WIRE_FULL_EVENT, /* wire_full */
+    WIRE_UNDERWAY,   /* wire_underway */
 
     WIRE_PURGE = 120, /* inside stored: purge_ask */
     WIRE_SWEEP,       /* inside stored: sweep_ask */
@@ -93,6 +94,10 @@ struct wire_ask {
     uint32_t session;
     uint32_t flags;
     uint64_t mailbox;
+    uint64_t until_ms; /* of writes: not begun any more at this time (CLOCK_MONOTONIC); 0: at any time */
+};
+struct wire_ping {
+    uint64_t more_ms; /* from its answer on, what this connection has asked may be begun for so long, too */
 };
 
 /* -- content: struct, frame table, meta, inline bytes; the rest of the packed bytes lies in the descriptor --
@@ -353,6 +358,12 @@ struct wire_hold {
 };
 
 /* -- events -- */
+enum { WIRE_UNDERWAY_THESE, WIRE_UNDERWAY_OTHERS };
+struct wire_underway { /* u64 seqs. Writes of this connection that are half done (these), or: all that were
+                          asked */
+    uint64_t before;   /* before this seq, but for these, which wait for the writer to take them (others) */
+    uint32_t which, count;
+};
 struct wire_full { /* account ids */
     uint32_t full, count;
 };

@@ -12,6 +12,7 @@ import smtplib
 import struct
 import sys
 import tempfile
+import threading
 import time
 
 import pytest
@@ -19,7 +20,7 @@ import pytest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, '..', 'lib')]
 import province as prov  # noqa: E402
-from harness import ERROR, FaultPage, faulty_programs, people  # noqa: E402
+from harness import ERROR, STALL, FaultPage, faulty_programs, people  # noqa: E402
 from imap_client import Imap, Lost, Refused, fetched  # noqa: E402
 
 SHIM = os.path.join(prov.BUILD, 'tests', 'crash', 'disk.so')
@@ -58,7 +59,7 @@ class Disk:
 class World:
     """A province whose stored has the shim, and what was acknowledged."""
 
-    def __init__(self):
+    def __init__(self, more=''):
         self.scratch = tempfile.mkdtemp(prefix='faults-')
         os.chmod(self.scratch, 0o755)
         self.disk = Disk(self.scratch + '/disk')
@@ -68,7 +69,7 @@ class World:
         self.n, self.acked, self.mark = 0, set(), {}
         programs = faulty_programs(self.scratch + '/programs')
         conf = ('store_cache_size = 16M\nstore_segment_size = 1M\nstore_checkpoint_interval = 300ms\n'
-                'auth_plaintext_without_tls = yes\nauth_failure_delay = 0s\n')
+                'auth_plaintext_without_tls = yes\nauth_failure_delay = 0s\n' + more)
         with self.environment():
             self.p = prov.Province(conf, ldif=self.scratch + '/people.ldif', programs=programs)
         self.send(3)
@@ -415,6 +416,71 @@ def test_copy_of_the_directory_fails(w):
     w.p.wait_ready('directoryd', old, 20)
     w.whole()
     say("a commit of the directory's copy returns EIO", 'directoryd ended with an alarm and is back')
+
+
+def test_flush_that_hangs():
+    """The disk hangs in the flush of the log while stored lives. What the writer has taken is waited for beyond the patience;
+    when that is over, too, the answer says that it may be done, and a repeated message is there once. What waits behind it is
+    refused for certain."""
+    patience = 3
+    w = World('store_patience = %ds\n' % patience)
+    try:
+        for hang, taken in ((patience + 2, True), (3 * patience + 3, False)):
+            answers = {}
+            c = w.session()
+            c.run('SELECT INBOX')
+            smtp, lmtp, late = w.text('smtp%d' % hang), w.text('lmtp%d' % hang), w.text('late%d' % hang)
+
+            def send(kind, data):
+                """One try: the code."""
+                with (w.p.lmtp() if kind == 'lmtp' else w.p.smtp()) as s:
+                    s.sock.settimeout(60)
+                    try:
+                        s.sendmail('a@ngoai.example', ['mot@gialai.example'], data)
+                        return 250
+                    except smtplib.SMTPDataError as e:
+                        return e.smtp_code
+                    except smtplib.SMTPRecipientsRefused as e:
+                        return list(e.recipients.values())[0][0]
+
+            def ask(name, f, *args):
+                t = threading.Thread(target=lambda: answers.update({name: f(*args)}))
+                t.start()
+                return t
+
+            def append():
+                try:
+                    c.run('APPEND INBOX', literal=w.text('imap%d' % hang))
+                    return 'OK'
+                except Refused as e:
+                    return str(e)
+            # They come in one batch: the stall begins with the next one, in front of its flush.
+            w.pages['stored'].arm('store.batch.taken', STALL, 1200)
+            first = ask('first', send, 'smtp', w.text('first%d' % hang))
+            prov.until(lambda: w.pages['stored'].fired(), 10)
+            threads = [first, ask('smtp', send, 'smtp', smtp), ask('lmtp', send, 'lmtp', lmtp), ask('imap', append)]
+            time.sleep(0.8)
+            w.pages['stored'].arm('store.batch.committed', STALL, hang * 1000, skip=1)
+            prov.until(lambda: w.pages['stored'].fired(), 10)
+            threads.append(ask('late', send, 'smtp', late))
+            for t in threads:
+                t.join()
+            c.close()
+            if taken:
+                assert answers == {'first': 250, 'smtp': 250, 'lmtp': 250, 'imap': 'OK', 'late': 451}, answers
+            else:
+                assert [answers[k] for k in ('first', 'smtp', 'lmtp', 'late')] == [250, 451, 451, 451], answers
+                assert 'may be done nevertheless' in answers['imap'], answers
+            prov.until(lambda: 'imap%d' % hang in w.inbox(), 20)
+            inbox = w.inbox()
+            assert [inbox.count(k % hang) for k in ('first%d', 'smtp%d', 'lmtp%d', 'imap%d', 'late%d')] == [1, 1, 1, 1, 0], inbox
+            for kind, data in (('smtp', smtp), ('lmtp', lmtp), ('smtp', late)) if not taken else (('smtp', late),):
+                assert send(kind, data) == 250
+            inbox = w.inbox()
+            assert [inbox.count(k % hang) for k in ('smtp%d', 'lmtp%d', 'imap%d', 'late%d')] == [1, 1, 1, 1], inbox
+        say('the disk hangs in a flush', 'what was taken is waited for; told "may be done" after three patiences, and once after repeats')
+    finally:
+        w.close()
 
 
 def test_death_while_a_store_is_made():

@@ -14,6 +14,7 @@ struct fake_store_hooks {
     unsigned calls;   /* made so far */
     size_t chunk;     /* rows and records of one callback */
     bool down;        /* store_is_up says no */
+    bool perhaps;     /* store_done_perhaps says yes */
 };
 extern struct fake_store_hooks fake_store;
 

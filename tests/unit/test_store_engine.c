@@ -505,6 +505,45 @@ static void test_changes_near_and_far(void **state)
     engine_close(&e);
 }
 
+/* What is past its time is not begun, unless its connection has heard from the writer since; what was done in
+ * time is answered whenever it is asked for, and what is half done goes on. */
+static void test_late_requests(void **state)
+{
+    (void)state;
+    struct engine *e = open_engine();
+    const uint64_t now_ms = clock_mono_ms(), later_ms = now_ms + 3600000;
+    static const struct {
+        uint64_t until_ms; /* 0: none, 1: past, 2: to come */
+        int more;          /* -1: there is none, else as until_ms */
+        enum err_code code;
+    } rows[] = {{0, -1, ERR_OK},   {1, -1, ERR_RETRY}, {2, -1, ERR_OK}, {1, 0, ERR_RETRY},
+                {1, 1, ERR_RETRY}, {1, 2, ERR_OK},     {2, 1, ERR_OK}};
+    const uint64_t times[] = {0, now_ms - 1, later_ms};
+    uint32_t messages = 0;
+    _Atomic uint64_t more;
+    drive_deliver(e, 7, "first");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct job *j = drive_delivery(7, "x", false);
+        j->until_ms = times[rows[i].until_ms];
+        atomic_store(&more, rows[i].more < 0 ? 0 : times[rows[i].more]);
+        j->until_more_ms = rows[i].more < 0 ? NULL : &more;
+        assert_int_equal(drive_call(e, j)->code, rows[i].code);
+        messages += rows[i].code == ERR_OK;
+        assert_int_equal(status(e, 7, "INBOX").messages, 1 + messages);
+    }
+    struct job *j = drive_delivery(7, "once", false);
+    const struct request_id id = j->id;
+    j->until_ms = later_ms;
+    assert_int_equal(drive_call(e, j)->code, ERR_OK);
+    j = drive_delivery(7, "once", false);
+    j->id = id;
+    j->again = true;
+    j->until_ms = now_ms - 1;
+    assert_int_equal(drive_call(e, j)->code, ERR_OK);
+    assert_int_equal(status(e, 7, "INBOX").messages, 2 + messages);
+    engine_close(&e);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -630,6 +669,7 @@ int main(void)
         ENGINE_TEST(test_tail_is_cut),
         ENGINE_TEST(test_damage_is_told),
         ENGINE_TEST(test_outcome_is_kept),
+        ENGINE_TEST(test_late_requests),
         ENGINE_TEST(test_slices_go_on),
         ENGINE_TEST(test_log_has_a_spare),
         ENGINE_TEST(test_changes_near_and_far),
