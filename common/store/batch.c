@@ -203,6 +203,25 @@ static enum err_code try_once(struct batch *b, struct job *j, const struct op *o
     return code;
 }
 
+/* It fails after some of its slices: that is its outcome, which no later start may turn into another. */
+static void record_failure(struct batch *b, struct job *j)
+{
+    enum err_code code = ERR_RETRY;
+    for (int i = 0; i < TRIES && code == ERR_RETRY; i++) {
+        code = tx_renew(&b->t);
+        if (code == ERR_OK)
+            code = done_fail(&b->t, j);
+        if (code == ERR_OK)
+            code = tx_commit(&b->t);
+        else
+            tx_abort(&b->t);
+    }
+    if (code != ERR_OK)
+        log_event(LOG_ALARM, NULL, "store.failure.unrecorded", F_UINT("type", j->type),
+                  F_STR("why", err_name(code)));
+    b->e->commits = true;
+}
+
 /* Apply one request, or its next slice. False: it goes on in a later batch. */
 static bool apply(struct batch *b, struct job *j)
 {
@@ -231,9 +250,13 @@ static bool apply(struct batch *b, struct job *j)
     b->recorded = false;
     if (recorded && j->part == 0) { /* sent again without saying so */
         bool final = false;
-        j->code = done_find(b->e, j, &final);
+        const enum err_code found = done_find(b->e, j, &final);
+        if (found != ERR_OK)
+            j->code = found;
         return true;
     }
+    if (j->code != ERR_OK && j->part)
+        record_failure(b, j);
     if (j->code == ERR_BUG)
         log_event(LOG_ALARM, NULL, "store.request.broken", F_UINT("type", j->type));
     return j->code != ERR_OK || !j->more;
@@ -266,9 +289,11 @@ static bool seen_before(struct batch *b, struct job *j, struct job ***later)
         *later = &j->next;
         return true;
     }
-    j->code = done_find(b->e, j, &final);
-    if (j->code == ERR_MISSING || (j->code == ERR_OK && !final))
+    const enum err_code found = done_find(b->e, j, &final);
+    if (found == ERR_MISSING || (found == ERR_OK && !final))
         return false; /* new, or half done: it goes on where it stopped */
+    if (found != ERR_OK)
+        j->code = found;
     finish(b, j);
     return true;
 }

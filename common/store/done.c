@@ -24,7 +24,8 @@ static bool put_intent(struct buf *out, const struct job *j)
            buf_add_span(out, buf_span(&j->body));
 }
 
-enum err_code done_put(struct tx *t, struct job *j, bool final, struct span answer)
+static enum err_code put_part(struct tx *t, struct job *j, bool final, enum err_code failure,
+                              struct span answer)
 {
     unsigned char key[KEY_DONE];
     struct buf intent;
@@ -35,6 +36,7 @@ enum err_code done_put(struct tx *t, struct job *j, bool final, struct span answ
     bool ok = j->part != 0 || final || put_intent(&intent, j);
     const struct rec_done r = {.at_us = clock_wall_us(),
                                .final = final,
+                               .code = (uint8_t)failure,
                                .next = j->at,
                                .other = j->other,
                                .intent = buf_span(&intent),
@@ -45,6 +47,16 @@ enum err_code done_put(struct tx *t, struct job *j, bool final, struct span answ
         ok ? tx_put_new(t, T_DONE, span_of(key, sizeof key), buf_span(&t->scratch)) : ERR_LIMIT;
     buf_free(&intent);
     return code;
+}
+
+enum err_code done_put(struct tx *t, struct job *j, bool final, struct span answer)
+{
+    return put_part(t, j, final, ERR_OK, answer);
+}
+
+enum err_code done_fail(struct tx *t, struct job *j)
+{
+    return put_part(t, j, true, j->code, SPAN_NONE);
 }
 
 enum err_code done_find(struct engine *e, struct job *j, bool *final)
@@ -69,6 +81,8 @@ enum err_code done_find(struct engine *e, struct job *j, bool *final)
         j->at = r.next;
         j->other = r.other;
         *final = r.final != 0;
+        if (*final)
+            j->code = r.code <= ERR_BUG ? (enum err_code)r.code : ERR_BUG;
     }
     tx_free(&t);
     return code == ERR_MISSING && j->part ? ERR_OK : code;
@@ -100,6 +114,15 @@ static struct job *intent_job(struct span intent, const struct request_id *id)
     if (r.bad || !engine_is_write(j->type) || !buf_add_span(&j->body, r.s))
         job_free(&j);
     return j;
+}
+
+bool done_intent_ok(const struct rec_done *r)
+{
+    static const struct request_id none;
+    struct job *j = intent_job(r->intent, &none);
+    const bool ok = j != NULL;
+    job_free(&j);
+    return ok;
 }
 
 /* The parts of one request, as the scan meets them. */
@@ -137,9 +160,9 @@ enum err_code done_resume(struct engine *e)
         return code;
     scan_open(&s, &t, T_DONE, SPAN_NONE, 0, 256 << 10);
     while (scan_next(&s, &key, &value)) {
-        if (key.n != KEY_DONE || !rec_done_get(value, &r)) {
-            s.code = ERR_BUG;
-            break;
+        if (key.n != KEY_DONE || !rec_done_get(value, &r)) { /* no reason to serve nobody: verify names it */
+            log_event(LOG_ALARM, NULL, "store.done.broken", F_UINT("size", value.n));
+            continue;
         }
         if (open &&
             memcmp(key.p, last.b, sizeof last.b) != 0) { /* the one before ended without a final part */

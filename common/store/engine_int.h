@@ -94,9 +94,21 @@ struct relocated {
     uint64_t content, old_offset, new_offset;
 };
 
-enum mend { MEND_WATCH, MEND_REFS, MEND_BOX, MEND_ACCOUNT, MEND_DUE, MEND_SEGMENT, MEND_CONTENT };
+enum mend {
+    MEND_WATCH,
+    MEND_REFS,
+    MEND_BOX,
+    MEND_ACCOUNT,
+    MEND_DUE,
+    MEND_SEGMENT,
+    MEND_CONTENT,
+    MEND_META,   /* id: a content whose meta record cannot be read */
+    MEND_DONE,   /* the parts of a request */
+    MEND_RECORD, /* id: the table, T_TRACE or T_REPEAT */
+    MEND_HISTORY /* the names' history of an account */
+};
 struct mend_ask { /* MEND_WATCH: content ids; MEND_REFS: a u32 for each; MEND_CONTENT: mend_content, frame
-                     table */
+                     table; MEND_DONE: the request id; MEND_RECORD: the key */
     uint32_t what, fix;
     uint64_t id, other;
     uint64_t was; /* MEND_SEGMENT: dead bytes that were on record */
@@ -789,11 +801,35 @@ enum err_code repeat_confirm(struct tx *t, struct span receipts) CHECK_RESULT;
 
 /* -- done.c -- */
 enum err_code done_put(struct tx *t, struct job *j, bool final, struct span answer) CHECK_RESULT;
-/* The recorded parts of j: *final says whether it is finished (then code and answer are filled in), else
+/* A request ends with j->code after some of its slices. */
+enum err_code done_fail(struct tx *t, struct job *j) CHECK_RESULT;
+/* The recorded parts of j: *final says whether it is finished (then j->code and answer are filled in), else
  * part, at and other tell where it stopped. ERR_MISSING: never seen. */
 enum err_code done_find(struct engine *e, struct job *j, bool *final) CHECK_RESULT;
 enum err_code done_forget(struct tx *t, const struct request_id *id) CHECK_RESULT;
 enum err_code done_resume(struct engine *e) CHECK_RESULT; /* unfinished ones go to e->sliced */
+/* Whether a part 0 that is not final says how to go on. */
+bool done_intent_ok(const struct rec_done *r);
+
+/* -- mend_records.c -- */
+enum err_code mend_meta(struct tx *t, uint64_t content, bool fix, struct mend_said *out) CHECK_RESULT;
+enum err_code mend_done(struct tx *t, struct span id, bool fix, struct mend_said *out) CHECK_RESULT;
+enum err_code mend_record(struct tx *t, enum table table, struct span key, bool fix,
+                          struct mend_said *out) CHECK_RESULT;
+enum err_code mend_history(struct tx *t, const struct uuid *account, bool fix,
+                           struct mend_said *out) CHECK_RESULT;
+/* Whether the parser's record of a content can be read, as far as that can be said here. */
+bool record_meta_ok(const struct engine *e, struct span meta);
+/* The same for who reads: whether a record of this table can be read. */
+bool record_ok(const struct engine *e, enum table table, struct span key, struct span value);
+/* Parts of one request as they are met; false: they are not what a request leaves. */
+struct done_parts {
+    struct request_id id;
+    uint32_t next;
+    bool final, any;
+    int64_t at_us; /* of the first one met */
+};
+bool done_parts_add(struct done_parts *p, struct span key, struct span value);
 
 /* -- batch.c -- */
 /* Submit a job of the engine's own and wait until it is durable; the caller keeps it. Its code; ERR_STATE

@@ -295,7 +295,7 @@ enum err_code op_describe(struct tx *t, struct job *j)
     struct rec_content r;
     struct buf old;
     unsigned char key[KEY_ID];
-    if (!wire_get(&in, &w, sizeof w) || !in.s.n)
+    if (!wire_get(&in, &w, sizeof w) || !in.s.n || !record_meta_ok(t->e, in.s))
         return ERR_SYNTAX;
     if (in.s.n > META_LIMIT)
         return ERR_LIMIT;
@@ -345,6 +345,18 @@ enum err_code op_mend(struct tx *t, struct job *j)
         break;
     case MEND_CONTENT:
         code = mend_content(t, &in, fix, &out);
+        break;
+    case MEND_META:
+        code = mend_meta(t, w.id, fix, &out);
+        break;
+    case MEND_DONE:
+        code = mend_done(t, in.s, fix, &out);
+        break;
+    case MEND_RECORD:
+        code = mend_record(t, w.id < T_COUNT ? (enum table)w.id : T_COUNT, in.s, fix, &out);
+        break;
+    case MEND_HISTORY:
+        code = mend_history(t, &w.account, fix, &out);
         break;
     default:
         break;

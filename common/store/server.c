@@ -7,6 +7,7 @@
 #include "common/store/server.h"
 #include "common/base/fault.h"
 #include "common/base/clock.h"
+#include "common/mime/meta.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -404,6 +405,16 @@ static void on_upgrade(void *arg, const char *what, uint64_t records)
         dprintf(STDERR_FILENO, "stored: upgrading: %s, %llu records\n", what, (unsigned long long)records);
 }
 
+static bool meta_ok(struct span record)
+{
+    enum { LIMIT = 64 << 20 };
+    struct mime_meta m;
+    struct arena *a = arena_new(LIMIT);
+    const enum err_code code = mime_meta_read(record, a, &m);
+    arena_free(&a);
+    return code == ERR_OK;
+}
+
 static enum err_code open_engine(struct server *s, struct err *why)
 {
     const struct conf *c = daemon_conf(s->d);
@@ -424,6 +435,7 @@ static enum err_code open_engine(struct server *s, struct err *why)
                                      .queue_retry_ms = c->queue_retry,
                                      .queue_lifetime_ms = c->queue_lifetime,
                                      .trace_us = (int64_t)c->trace_window * 1000,
+                                     .meta_ok = meta_ok,
                                      .done = on_batch,
                                      .progress = on_upgrade,
                                      .arg = s};

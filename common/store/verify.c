@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { STEP_MS = 20, FINDINGS = 200, SUSPECTS = 4096, ROUNDS = 4, DEEP_BYTES = 8 << 20 };
+enum { STEP_MS = 20, FINDINGS = 200, SUSPECTS = 4096, ROUNDS = 4, DEEP_BYTES = 8 << 20, UNREAD = 256 };
 
 void verify_free(struct verify **vp)
 {
@@ -32,6 +32,7 @@ void verify_free(struct verify **vp)
     ids_free(&v->living);
     ids_free(&v->named);
     ids_free(&v->bare);
+    ids_free(&v->unread);
     free(v->bare_met);
     buf_free(&v->bare_said);
     free(v);
@@ -386,7 +387,12 @@ static enum err_code step_accounts(struct verify *v, bool *end)
             code = next_account(&t, &v->at_account, &id, &a);
         if (code == ERR_OK)
             code = check_account(v, &t, &id, &a);
+        bool odd = false;
+        if (code == ERR_OK)
+            code = verify_history(v, &t, &id, &odd);
         tx_free(&t);
+        if (code == ERR_OK && odd)
+            code = verify_history_judge(v, &id);
         if (code == ERR_OK) {
             v->at_account = id;
             v->done++;
@@ -556,6 +562,8 @@ static enum err_code look_records(struct verify *v, struct tx *t, struct ids *me
         }
         if (!r.meta.n && v->bare.n < BARE) /* the others in another run */
             ids_add(&v->bare, id);
+        if (r.meta.n && v->unread.n < UNREAD && !record_meta_ok(v->e, r.meta))
+            ids_add(&v->unread, id);
         check_place(v, id, &r);
         packed += v->deep ? r.packed : 0;
         if (v->deep && (!buf_add(deep, &id, sizeof id) || !wire_put_text(deep, value)))
@@ -631,11 +639,31 @@ static enum err_code read_deep(struct verify *v, struct span list)
     return code;
 }
 
+/* A meta record that cannot be read is as good as none, once the writer has taken it away. */
+static enum err_code judge_unread(struct verify *v)
+{
+    enum err_code code = ERR_OK;
+    for (size_t i = 0; i < v->unread.n && code == ERR_OK; i++) {
+        struct mend_said said;
+        const struct mend_ask ask = {.what = MEND_META, .id = v->unread.v[i]};
+        code = verify_mend(v, &ask, SPAN_NONE, &said);
+        if (code == ERR_OK && said.wrong)
+            verify_tell(v, said.fixed, "content %llu: what the parser said of it cannot be read",
+                        (unsigned long long)v->unread.v[i]);
+        if (code == ERR_OK && said.fixed && v->bare.n < BARE)
+            ids_add(&v->bare, v->unread.v[i]);
+    }
+    v->unread.n = 0;
+    return code;
+}
+
 static enum err_code step_contents(struct verify *v, bool *end)
 {
     struct buf deep;
     buf_init(&deep, (size_t)64 << 20);
     enum err_code code = look_contents(v, &deep, end);
+    if (code == ERR_OK)
+        code = judge_unread(v);
     if (code == ERR_OK && v->deep)
         code = read_deep(v, buf_span(&deep));
     if (code == ERR_OK && *end)
@@ -799,8 +827,8 @@ static const struct {
     const char *name;
     enum err_code (*step)(struct verify *v, bool *end);
 } phases[] = {{"mailboxes", step_mailboxes}, {"accounts", step_accounts}, {"queue", step_queue},
-              {"contents", step_contents},   {"suspects", step_suspects}, {"segments", verify_segments},
-              {"files", verify_files},       {"losses", verify_losses}};
+              {"records", verify_records},   {"contents", step_contents}, {"suspects", step_suspects},
+              {"segments", verify_segments}, {"files", verify_files},     {"losses", verify_losses}};
 enum { PHASES = sizeof phases / sizeof *phases };
 
 enum err_code read_verify(struct tx *t, struct query *q)

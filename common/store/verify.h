@@ -38,6 +38,11 @@ struct verify {
     unsigned rounds;
     struct ids lost, damaged; /* contents without a record; with bytes that are not what they were */
 
+    unsigned char at_key[64]; /* where the walk through a table is */
+    size_t at_key_n;
+    bool at_key_met;
+
+    struct ids unread;    /* contents of this step whose meta record cannot be read */
     struct ids bare;      /* contents without a meta record; sorted when they are looked for */
     bool *bare_met;       /* a message of it was told */
     struct buf bare_said; /* struct store_bare of this step */
@@ -55,6 +60,13 @@ void verify_sort(struct ids *l);
 bool verify_has(const struct ids *sorted, uint64_t id);
 /* The next mailbox behind an id; ERR_MISSING: none. */
 enum err_code verify_next_box(struct tx *t, uint64_t after, struct box *out) CHECK_RESULT;
+
+/* -- verify_records.c -- */
+enum err_code verify_records(struct verify *v, bool *end) CHECK_RESULT;
+/* The names' history of an account, of which the writer may then be asked. */
+enum err_code verify_history(struct verify *v, struct tx *t, const struct uuid *account,
+                             bool *odd) CHECK_RESULT;
+enum err_code verify_history_judge(struct verify *v, const struct uuid *account) CHECK_RESULT;
 
 /* -- verify_bytes.c -- */
 /* Read a content's frames as its record has them; damage is told and remembered. */

@@ -348,3 +348,52 @@ uint64_t drive_content(struct engine *e, uint64_t box, uint32_t uid)
     must(code == ERR_OK || code == ERR_MISSING, "row");
     return code == ERR_OK ? r.content : 0;
 }
+
+/* -- verify -- */
+
+char drive_told[8192];
+struct store_bare drive_bare[16];
+size_t drive_bare_count;
+
+static void take_findings(struct wire_in *in, const struct wire_verify_said *said, size_t *n)
+{
+    for (uint32_t i = 0; i < said->count; i++) {
+        bool fixed = wire_u32(in) != 0;
+        struct span text = wire_text(in);
+        *n += (size_t)snprintf(drive_told + *n, sizeof drive_told - *n, "%s%.*s\n", fixed ? "repaired: " : "",
+                               SPAN_ARG(text));
+        must(*n < sizeof drive_told, "more findings than fit");
+    }
+    must(drive_bare_count + said->bare <= sizeof drive_bare / sizeof *drive_bare,
+         "more bare contents than fit");
+    wire_get(in, drive_bare + drive_bare_count, said->bare * sizeof *drive_bare);
+    drive_bare_count += said->bare;
+    must(wire_whole(in), "a step of a verification");
+}
+
+uint64_t drive_verify(struct engine *e, bool deep, bool repair)
+{
+    struct wire_verify_said said = {.phases = 1};
+    size_t n = 0;
+    drive_told[0] = '\0';
+    drive_bare_count = 0;
+    for (bool start = true; said.phase < said.phases; start = false) {
+        const struct wire_verify w = {start, deep, repair, 0};
+        struct query q = {.type = WIRE_VERIFY, .body = span_of(&w, sizeof w)};
+        must(engine_query(e, &q) == ERR_OK, "verify");
+        struct wire_in in = {buf_span(&q.answer.v[0]), false};
+        must(wire_get(&in, &said, sizeof said), "a step of a verification");
+        take_findings(&in, &said, &n);
+        parts_free(&q.answer);
+    }
+    return said.found - said.fixed;
+}
+
+void drive_tamper(struct engine *e, enum table table, struct span key, const void *value, size_t n)
+{
+    struct tx t;
+    must(tx_begin(e, false, &t) == ERR_OK, "tamper");
+    enum err_code code = value ? tx_put(&t, table, key, span_of(value, n)) : tx_del(&t, table, key);
+    must(code == ERR_OK && tx_commit(&t) == ERR_OK, "tamper");
+    tx_free(&t);
+}

@@ -57,6 +57,14 @@ enum err_code drive_read(struct engine *e, unsigned char account, uint64_t box, 
 long drive_refs(struct engine *e, uint64_t content);
 /* What is recorded of an account's use and limits. */
 struct rec_quota drive_quota(struct engine *e, unsigned char account);
+/* A whole verification: the findings that are left. drive_told has a line for each, "repaired: " before those
+ * that were; drive_bare the messages whose contents have no meta record. */
+extern char drive_told[8192];
+extern struct store_bare drive_bare[16];
+extern size_t drive_bare_count;
+uint64_t drive_verify(struct engine *e, bool deep, bool repair);
+/* Put, or with a value of NULL delete, a record behind the engine's back. */
+void drive_tamper(struct engine *e, enum table table, struct span key, const void *value, size_t n);
 /* The content of a row; 0: no row. */
 uint64_t drive_content(struct engine *e, uint64_t box, uint32_t uid);
 

@@ -394,43 +394,10 @@ static void test_logs_are_held(void **state)
 
 /* -- verify -- */
 
-static char told[8192]; /* findings of the last verification, a line each */
-static struct store_bare bare[16];
-static size_t bare_count;
-
-/* Answers the findings that are left. */
-static uint64_t verify(struct engine *e, bool deep, bool repair)
-{
-    struct wire_verify_said said = {.phases = 1};
-    size_t n = 0;
-    told[0] = '\0';
-    bare_count = 0;
-    for (bool start = true; said.phase < said.phases; start = false) {
-        const struct wire_verify w = {start, deep, repair, 0};
-        struct query q = {.type = WIRE_VERIFY, .body = span_of(&w, sizeof w)};
-        assert_int_equal(engine_query(e, &q), ERR_OK);
-        struct wire_in in = {buf_span(&q.answer.v[0]), false};
-        assert_true(wire_get(&in, &said, sizeof said));
-        for (uint32_t i = 0; i < said.count; i++) {
-            bool fixed = wire_u32(&in) != 0;
-            struct span text = wire_text(&in);
-            n += (size_t)snprintf(told + n, sizeof told - n, "%s%.*s\n", fixed ? "repaired: " : "",
-                                  SPAN_ARG(text));
-            assert_in_range(n, 1, sizeof told - 1);
-        }
-        assert_in_range(bare_count + said.bare, 0, 16);
-        wire_get(&in, bare + bare_count, said.bare * sizeof *bare);
-        bare_count += said.bare;
-        assert_true(wire_whole(&in));
-        parts_free(&q.answer);
-    }
-    return said.found - said.fixed;
-}
-
 static void assert_clean(struct engine *e)
 {
-    if (verify(e, true, false) != 0)
-        fail_msg("verify found:\n%s", told);
+    if (drive_verify(e, true, false) != 0)
+        fail_msg("verify found:\n%s", drive_told);
 }
 
 /* A store with one of each thing. */
@@ -453,26 +420,15 @@ static struct engine *open_filled(void)
     return e;
 }
 
-/* Put, or with a value of NULL delete, a record behind the engine's back. */
-static void tamper(struct engine *e, enum table table, struct span key, const void *value, size_t n)
-{
-    struct tx t;
-    assert_int_equal(tx_begin(e, false, &t), ERR_OK);
-    enum err_code code = value ? tx_put(&t, table, key, span_of(value, n)) : tx_del(&t, table, key);
-    assert_int_equal(code, ERR_OK);
-    assert_int_equal(tx_commit(&t), ERR_OK);
-    tx_free(&t);
-}
-
 /* What was done is found once, repaired, and then the store is clean. */
 static void check_repair(struct engine *e, const char *what)
 {
-    assert_int_equal(verify(e, false, false), 1);
-    if (!strstr(told, what))
-        fail_msg("not told: %s, but %s", what, told);
-    assert_int_equal(verify(e, false, true), 0);
-    if (!strstr(told, "repaired: "))
-        fail_msg("not repaired: %s", told);
+    assert_int_equal(drive_verify(e, false, false), 1);
+    if (!strstr(drive_told, what))
+        fail_msg("not told: %s, but %s", what, drive_told);
+    assert_int_equal(drive_verify(e, false, true), 0);
+    if (!strstr(drive_told, "repaired: "))
+        fail_msg("not repaired: %s", drive_told);
     assert_clean(e);
 }
 
@@ -485,10 +441,10 @@ static void test_verify_finds_and_repairs(void **state)
     uint64_t inbox = drive_status(e, 1, "INBOX").id, content = drive_content(e, inbox, 1);
     put_be64(key, content);
     rec_ref_put(&(struct rec_ref){.count = 7}, ref);
-    tamper(e, T_REF, span_of(key, sizeof key), ref, sizeof ref);
+    drive_tamper(e, T_REF, span_of(key, sizeof key), ref, sizeof ref);
     check_repair(e, "counts 7 references, they are 2");
     assert_int_equal(drive_refs(e, content), 2);
-    tamper(e, T_REF, span_of(key, sizeof key), NULL, 0);
+    drive_tamper(e, T_REF, span_of(key, sizeof key), NULL, 0);
     check_repair(e, "counts 0 references, they are 2");
     struct tx t;
     struct box b;
@@ -498,11 +454,11 @@ static void test_verify_finds_and_repairs(void **state)
     b.r.unseen++;
     rec_box_put(&b.r, box);
     put_be64(key, inbox);
-    tamper(e, T_MAILBOX, span_of(key, sizeof key), box, sizeof box);
+    drive_tamper(e, T_MAILBOX, span_of(key, sizeof key), box, sizeof box);
     check_repair(e, "its counters say 3 messages");
     rec_quota_put(&(struct rec_quota){.bytes = 5, .messages = 900}, quota);
     const struct uuid a = drive_account(1);
-    tamper(e, T_QUOTA, key_uuid(&a), quota, sizeof quota);
+    drive_tamper(e, T_QUOTA, key_uuid(&a), quota, sizeof quota);
     check_repair(e, "900 messages");
     struct scan s;
     struct span k, v;
@@ -513,19 +469,20 @@ static void test_verify_finds_and_repairs(void **state)
     memcpy(due, k.p, sizeof due);
     assert_int_equal(scan_close(&s), ERR_OK);
     tx_free(&t);
-    tamper(e, T_QUEUE_DUE, span_of(due, sizeof due), NULL, 0);
+    drive_tamper(e, T_QUEUE_DUE, span_of(due, sizeof due), NULL, 0);
     check_repair(e, "is not in the schedule");
     due[0] = 1;
-    tamper(e, T_QUEUE_DUE, span_of(due, sizeof due), "\1", 1);
+    drive_tamper(e, T_QUEUE_DUE, span_of(due, sizeof due), "\1", 1);
     check_repair(e, "not its own");
     engine_close(&e);
     /* the segment is sealed now: a lost record comes back from its head */
     e = drive_open(&options);
     put_be64(key, content);
-    tamper(e, T_CONTENT, span_of(key, sizeof key), NULL, 0);
-    assert_int_equal(verify(e, false, true), 0); /* the loss is told, then where it was found again */
-    assert_non_null(strstr(told, "its record is lost"));
-    assert_non_null(strstr(told, "repaired: content"));
+    drive_tamper(e, T_CONTENT, span_of(key, sizeof key), NULL, 0);
+    assert_int_equal(drive_verify(e, false, true),
+                     0); /* the loss is drive_told, then where it was found again */
+    assert_non_null(strstr(drive_told, "its record is lost"));
+    assert_non_null(strstr(drive_told, "repaired: content"));
     char text[1001];
     assert_int_equal(drive_read(e, 1, inbox, 1, text), ERR_OK);
     assert_string_equal(text, "a message");
@@ -582,7 +539,7 @@ static void test_verify_between_slices(void **state)
     engine_close(&e);
 }
 
-/* A content that was made anew is told, with a message of it, until it has been described: once. */
+/* A content that was made anew is drive_told, with a message of it, until it has been described: once. */
 static void test_describe(void **state)
 {
     (void)state;
@@ -598,15 +555,15 @@ static void test_describe(void **state)
     assert_int_equal(describe(e, content, "other"), ERR_STATE);
     for (uint64_t id = content; id <= deleted; id += deleted - content) {
         put_be64(key, id);
-        tamper(e, T_CONTENT, span_of(key, sizeof key), NULL, 0);
+        drive_tamper(e, T_CONTENT, span_of(key, sizeof key), NULL, 0);
     }
     assert_int_equal(describe(e, content, "new"), ERR_MISSING);
-    assert_int_equal(verify(e, false, true), 0);
+    assert_int_equal(drive_verify(e, false, true), 0);
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(bare_count, 1); /* not the deleted one; and one of the two messages */
-        assert_memory_equal(&bare[0].account, &account, sizeof account);
-        assert_int_equal(bare[0].content, content);
-        assert_int_equal(drive_content(e, bare[0].mailbox, bare[0].uid), content);
+        assert_int_equal(drive_bare_count, 1); /* not the deleted one; and one of the two messages */
+        assert_memory_equal(&drive_bare[0].account, &account, sizeof account);
+        assert_int_equal(drive_bare[0].content, content);
+        assert_int_equal(drive_content(e, drive_bare[0].mailbox, drive_bare[0].uid), content);
         assert_clean(e);
     }
     assert_int_equal(describe(e, content, "new"), ERR_OK);
@@ -616,7 +573,7 @@ static void test_describe(void **state)
     assert_int_equal(drive_read(e, 1, inbox, 1, text), ERR_OK);
     assert_string_equal(text, "a message");
     assert_clean(e);
-    assert_int_equal(bare_count, 0);
+    assert_int_equal(drive_bare_count, 0);
     engine_close(&e);
 }
 
@@ -632,11 +589,11 @@ static void test_verify_names_who_is_hit(void **state)
     assert_int_equal(pwrite(fd, "X", 1, SEGMENT_HEAD + 40 + REC_FRAME), 1); /* of the first message */
     close(fd);
     e = drive_open(&options);
-    assert_int_equal(verify(e, false, false), 0);
-    assert_int_equal(verify(e, true, true), 1);
+    assert_int_equal(drive_verify(e, false, false), 0);
+    assert_int_equal(drive_verify(e, true, true), 1);
     snprintf(expected, sizeof expected, "mailbox %llu uid 1\n", (unsigned long long)inbox);
-    assert_non_null(strstr(told, "not what they were"));
-    assert_non_null(strstr(told, expected));
+    assert_non_null(strstr(drive_told, "not what they were"));
+    assert_non_null(strstr(drive_told, expected));
     engine_close(&e);
 }
 
@@ -664,7 +621,7 @@ static void test_verify_after_ids_jumped(void **state)
     unsigned char key[KEY_ID], ref[REC_REF];
     put_be64(key, content);
     rec_ref_put(&(struct rec_ref){.count = 7}, ref);
-    tamper(e, T_REF, span_of(key, sizeof key), ref, sizeof ref);
+    drive_tamper(e, T_REF, span_of(key, sizeof key), ref, sizeof ref);
     check_repair(e, "counts 7 references, they are 2");
     engine_close(&e);
 }
@@ -700,8 +657,8 @@ static void test_verify_beside_changes(void **state)
     assert_int_equal(pthread_create(&thread, NULL, load, e), 0);
     for (int i = 0; i < 15; i++) {
         engine_care(e, true, true);
-        if (verify(e, true, false) != 0)
-            fail_msg("verify found:\n%s", told);
+        if (drive_verify(e, true, false) != 0)
+            fail_msg("verify found:\n%s", drive_told);
     }
     atomic_store(&stop_load, true);
     pthread_join(thread, NULL);
