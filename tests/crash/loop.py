@@ -83,6 +83,7 @@ class Disk:
             before = self.written()
             sh('cp', '--sparse=always', self.image, self.image + '.cut')
             if self.written() == before:
+                sh('sync', self.image + '.cut')  # else the first sync of the next start waits for all of it
                 return
         raise RuntimeError('the disk never rests')
 
