@@ -18,12 +18,14 @@ static inline int uuid_cmp(const struct uuid *a, const struct uuid *b)
 }
 bool uuid_is_none(const struct uuid *u);
 
-/* A message's name from accept to delivery to read: 20 characters of base 32 (100 random bits). */
+/* A message's name from accept to delivery to read: 20 characters of base 32: the time in 6 of
+ * them, then 70 random bits. */
 enum { TRACE_TEXT = 21 };
 struct trace_id {
     char text[TRACE_TEXT];
 };
 struct trace_id trace_new(void);
+struct trace_id trace_new_at(int64_t wall_s); /* as of a time, in seconds since 1970 */
 
 /* The id under which a write request is applied once (design: write requests are idempotent). */
 struct request_id {

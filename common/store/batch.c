@@ -91,9 +91,11 @@ static enum err_code apply_lazy(struct tx *t, struct job *j)
     enum err_code code = ERR_OK;
     if (j->type == WIRE_CONFIRM)
         return repeat_confirm(t, in.s);
+    struct edit x;
+    code = edit_open(&x, t, T_DONE);
     for (struct request_id id; code == ERR_OK && in.s.n && wire_get(&in, &id, sizeof id);)
-        code = done_forget(t, &id);
-    return code;
+        code = done_forget(&x, &id);
+    return edit_close(&x, code);
 }
 
 static bool job_confirms(const struct job *j, const unsigned char key[REPEAT_KEY])

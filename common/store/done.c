@@ -88,13 +88,18 @@ enum err_code done_find(struct engine *e, struct job *j, bool *final)
     return code == ERR_MISSING && j->part ? ERR_OK : code;
 }
 
-enum err_code done_forget(struct tx *t, const struct request_id *id)
+enum err_code done_forget(struct edit *x, const struct request_id *id)
 {
-    unsigned char key[KEY_DONE];
+    unsigned char key[KEY_DONE], head[REC_DONE_HEAD];
     enum err_code code = ERR_OK;
-    for (uint32_t part = 0; code == ERR_OK; part++) {
+    bool final = false;
+    for (uint32_t part = 0; code == ERR_OK && !final; part++) {
+        size_t n;
         done_key(key, id, part);
-        code = tx_del(t, T_DONE, span_of(key, sizeof key));
+        code = edit_head(x, span_of(key, sizeof key), head, sizeof head, &n);
+        if (code == ERR_OK)
+            code = edit_del(x);
+        final = code == ERR_OK && rec_done_final(span_of(head, n));
     }
     return code == ERR_MISSING ? ERR_OK : code;
 }

@@ -82,17 +82,25 @@ void news_free(struct news **np)
 
 void engine_submit(struct engine *e, struct job *j)
 {
-    j->next = NULL;
+    bool large = false, small = false;
     pthread_mutex_lock(&e->lock);
-    if (j->fd >= 0) {
-        *e->large_last = j;
-        e->large_last = &j->next;
-        pthread_cond_signal(&e->large_work);
-    } else {
-        *e->last = j;
-        e->last = &j->next;
-        pthread_cond_signal(&e->work);
+    for (struct job *next; j; j = next) {
+        next = j->next;
+        j->next = NULL;
+        if (j->fd >= 0) {
+            *e->large_last = j;
+            e->large_last = &j->next;
+            large = true;
+        } else {
+            *e->last = j;
+            e->last = &j->next;
+            small = true;
+        }
     }
+    if (large)
+        pthread_cond_signal(&e->large_work);
+    if (small)
+        pthread_cond_signal(&e->work);
     pthread_mutex_unlock(&e->lock);
 }
 

@@ -114,7 +114,7 @@ CHECK_RESULT enum err_code engine_open(const struct engine_options *o, struct en
 /* Finish what was submitted, checkpoint, stop. Jobs come back through done before it returns. */
 void engine_close(struct engine **e);
 
-/* Takes the job. */
+/* Takes the job, and all that it is linked to by next. */
 void engine_submit(struct engine *e, struct job *j);
 /* Somebody waits for what the batch under way has made visible: no more slices before its flush. Any thread.
  */

@@ -331,6 +331,8 @@ enum err_code edit_open(struct edit *x, struct tx *t, enum table table) CHECK_RE
 /* Go to key and read its record of at most size bytes; beside: it may well be the next one. ERR_MISSING. */
 enum err_code edit_get(struct edit *x, struct span key, bool beside, void *out, size_t size,
                        size_t *n) CHECK_RESULT;
+/* Go to key and read the first bytes of its record, of any size. ERR_MISSING. */
+enum err_code edit_head(struct edit *x, struct span key, void *out, size_t size, size_t *n) CHECK_RESULT;
 /* Change or take away the record that was read last. */
 enum err_code edit_put(struct edit *x, struct span value) CHECK_RESULT;
 enum err_code edit_del(struct edit *x) CHECK_RESULT;
@@ -806,7 +808,7 @@ enum err_code done_fail(struct tx *t, struct job *j) CHECK_RESULT;
 /* The recorded parts of j: *final says whether it is finished (then j->code and answer are filled in), else
  * part, at and other tell where it stopped. ERR_MISSING: never seen. */
 enum err_code done_find(struct engine *e, struct job *j, bool *final) CHECK_RESULT;
-enum err_code done_forget(struct tx *t, const struct request_id *id) CHECK_RESULT;
+enum err_code done_forget(struct edit *x, const struct request_id *id) CHECK_RESULT;
 enum err_code done_resume(struct engine *e) CHECK_RESULT; /* unfinished ones go to e->sliced */
 /* Whether a part 0 that is not final says how to go on. */
 bool done_intent_ok(const struct rec_done *r);

@@ -463,6 +463,11 @@ bool rec_done_get(struct span v, struct rec_done *out)
     return !r.bad;
 }
 
+bool rec_done_final(struct span head)
+{
+    return head.n == REC_DONE_HEAD && head.p[REC_DONE_HEAD - 1] != 0;
+}
+
 bool rec_trace_put(const struct rec_trace *r, struct buf *out)
 {
     return buf_add_u8(out, REC_VERSION) && buf_add_u64(out, (uint64_t)r->at_us) && buf_add_u8(out, r->kind) &&

@@ -237,6 +237,9 @@ struct rec_done {
 };
 bool rec_done_put(const struct rec_done *r, struct buf *out) CHECK_RESULT;
 bool rec_done_get(struct span v, struct rec_done *out) CHECK_RESULT;
+/* Of its first bytes: whether it is the last part. */
+enum { REC_DONE_HEAD = 1 + 8 + 1 };
+bool rec_done_final(struct span head);
 
 /* -- trace: key trace + number -- */
 enum trace_kind { TRACE_RECEIVED = 1, TRACE_APPENDED, TRACE_FILED, TRACE_DEFERRED, TRACE_FINISHED };

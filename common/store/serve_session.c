@@ -113,7 +113,7 @@ static void note_login(struct server *s, const struct grant *g, const struct acc
     struct job *j = job_new(WIRE_TOUCH);
     j->account = g->account;
     j->quota_bytes = g->quota_bytes;
-    engine_submit(s->e, j);
+    submit_job(s, j);
 }
 
 bool serve_login(struct request *r)

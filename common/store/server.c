@@ -135,6 +135,28 @@ static void let_go(struct server *s)
 
 /* -- writes -- */
 
+static void submit_now(void *arg)
+{
+    struct server *s = arg;
+    struct job *jobs = s->fresh;
+    s->fresh = NULL;
+    if (jobs && s->e)
+        engine_submit(s->e, jobs);
+}
+
+/* With all that this round of the loop brings: a writer that was woken by the first of them would make a
+ * batch, and a flush, of that one alone. */
+void submit_job(struct server *s, struct job *j)
+{
+    if (!s->fresh) {
+        s->fresh_last = &s->fresh;
+        loop_defer(s->loop, submit_now, s);
+    }
+    j->next = NULL;
+    *s->fresh_last = j;
+    s->fresh_last = &j->next;
+}
+
 void submit_write(struct request *r, uint16_t type)
 {
     struct job *j = job_new(type);
@@ -159,7 +181,7 @@ void submit_write(struct request *r, uint16_t type)
     }
     j->owner = r->conn;
     conn_hold(r->conn, j->body.n);
-    engine_submit(r->conn->s->e, j);
+    submit_job(r->conn->s, j);
 }
 
 static bool serve_write(struct request *r)
@@ -198,7 +220,7 @@ static bool serve_lazy(struct request *r)
     if (!buf_add_span(&j->body, r->body))
         job_free(&j);
     else
-        engine_submit(r->conn->s->e, j);
+        submit_job(r->conn->s, j);
     return true;
 }
 
@@ -499,6 +521,7 @@ void server_stop(struct server *s)
     if (s->e) {
         backup_stop(s);
         readers_stop(s);
+        submit_now(s);
         engine_close(&s->e);
     }
     loop_post(s->loop, close_all, s); /* behind the last batches' news */

@@ -108,6 +108,7 @@ struct server {
     struct watched *watched;
     uint64_t durable; /* as the loop has heard */
     struct held *held, **held_last;
+    struct job *fresh, **fresh_last; /* for the writer, when this round of the loop is over */
     struct loop_timer *queue_timer;
     unsigned queue_watchers;
 
@@ -146,6 +147,8 @@ struct request {
     int fd;           /* or -1; whoever takes it sets -1 */
     struct session *session;
 };
+/* Takes the job; it reaches the engine at the end of this round of the loop. */
+void submit_job(struct server *s, struct job *j);
 /* Hand a write to the engine. type: the request's own, or another one that stands for it. */
 void submit_write(struct request *r, uint16_t type);
 struct conn *conn_new(struct server *s, struct ipc *ipc, enum role role);

@@ -269,6 +269,17 @@ enum err_code edit_get(struct edit *x, struct span key, bool beside, void *out, 
     return db_code(x->t->e, "get", ret);
 }
 
+enum err_code edit_head(struct edit *x, struct span key, void *out, size_t size, size_t *n)
+{
+    DBT k = dbt_in(key), v = dbt_out(out, size);
+    v.flags |= DB_DBT_PARTIAL;
+    v.dlen = (u_int32_t)size;
+    int ret = x->c->get(x->c, &k, &v, DB_SET | DB_RMW);
+    x->placed = ret == 0;
+    *n = v.size;
+    return db_code(x->t->e, "get", ret);
+}
+
 enum err_code edit_put(struct edit *x, struct span value)
 {
     DBT k = {0}, v = dbt_in(value);

@@ -179,6 +179,12 @@ static void identities(void **state)
     struct trace_id a = trace_new(), b = trace_new();
     assert_int_equal(strlen(a.text), 20);
     assert_string_not_equal(a.text, b.text);
+    int64_t wall_s = 1796000000; /* in order of their time */
+    for (int64_t step_s = 2; step_s < (int64_t)1 << 29; step_s *= 3) {
+        a = trace_new_at(wall_s);
+        b = trace_new_at(wall_s + step_s);
+        assert_true(strcmp(a.text, b.text) < 0);
+    }
 }
 
 static void test_base64(void **state)
