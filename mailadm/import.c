@@ -2,6 +2,7 @@
  * one hostile mailbox must not stop the others: each process takes the next account from a counter in shared
  * memory, and one that dies is replaced. What an account's run does is in the sources and the target
  * (import.h). */
+#include "mailadm/export_state.h"
 #include "mailadm/import.h"
 #include "common/base/clock.h"
 #include <errno.h>
@@ -354,6 +355,14 @@ static int run_source(struct target *t, const struct import *x, const struct imp
     return EX_USAGE;
 }
 
+/* What an export left that was cut would come in as if it were all. */
+static bool is_cut(const char *source)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%.4000s/" EXPORT_UNFINISHED, source);
+    return access(path, F_OK) == 0;
+}
+
 static bool run_account(struct import *x, struct ask *k, const struct import_account *a)
 {
     struct import_report r = {.fd = x->report_fd, .counts = x->counts, .account = a->address};
@@ -369,6 +378,11 @@ static bool run_account(struct import *x, struct ask *k, const struct import_acc
         ok ? import_notes_open(x->notes, &a->id, buf_span(&where), !x->o.dry_run, &n, &why)
            : err_set(&why, ERR_LIMIT, NULL, "the name of the source is missing, or too long");
     int status = EX_TEMPFAIL;
+    if (code == ERR_OK && strcmp(x->o.kind, "imap") != 0 && is_cut(source))
+        code = err_set(
+            &why, ERR_STATE, NULL,
+            "%s: the export there was cut; let it go on first, or take away its file " EXPORT_UNFINISHED,
+            source);
     if (code != ERR_OK)
         import_refused(&r, SPAN_NONE, SPAN_NONE, why.log);
     else

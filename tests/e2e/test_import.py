@@ -548,6 +548,8 @@ def test_export_that_was_cut(form, tmp_path):
             fcntl.flock(f, fcntl.LOCK_EX)
             busy = p.adm(*words, check=False)
         assert busy.returncode == 73 and 'at work' in busy.stderr, busy
+        cut = run(p, 'import', form, to, '--account', prov.address('binh'), status=75)
+        assert cut['imported'] == 0 and 'was cut' in refused(cut)[0][1], cut
         if form == 'mbox':  # none looks whole that is not
             assert not os.path.exists(to + '/Lon.mbox') and os.path.exists(to + '/Lon.mbox.part')
         dies_at(words, p, 1 << 20)
@@ -580,6 +582,47 @@ def test_export_that_was_cut(form, tmp_path):
         assert r.returncode == 73 and 'Sau: renamed or deleted' in r.stderr, r
         c.rename('Truoc', 'Sau')
         assert run(p, *words[:-1], again)['messages'] == done['messages']
+        c.logout()
+        assert not p.alarms()
+    finally:
+        p.close()
+
+
+@pytest.mark.parametrize('form', ['maildir', 'mbox'])
+def test_expunged_while_it_is_exported(form, tmp_path):
+    """Nothing is left of a message that goes while it is being read."""
+    p = prov.Province()
+    try:
+        c = p.imap('lan', select='INBOX')
+        size = 40 << 20
+        for n, text in enumerate(['a\n', 'x' * 70 + '\n', 'b\n']):
+            times = size // 71 if n == 1 else 1
+            m = prov.message('a@b.example', 'lan@gialai.example', 'so %d' % n, text * times)
+            assert c.append('INBOX', None, None, m)[0] == 'OK'
+        c.noop()
+        for turn in range(8):
+            to = str(tmp_path / ('out%d' % turn))
+            part = to + ('/tmp/export' if form == 'maildir' else '/INBOX.mbox.part')
+            words = [prov.MAILADM, '--config', p.conf, 'export', prov.address('lan'), '--format', form, '--to', to]
+            ran = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            while ran.poll() is None and not (os.path.exists(part) and os.path.getsize(part) > 1 << 20):
+                pass
+            ran.send_signal(signal.SIGSTOP)
+            if ran.poll() is None and os.path.exists(part) and os.path.getsize(part) < size * 3 // 4:
+                c.store('2', '+FLAGS', r'(\Deleted)')
+                c.expunge()
+                ran.send_signal(signal.SIGCONT)
+                out, err = ran.communicate(timeout=60)
+                assert ran.returncode == 0 and b'exported 2 messages' in out, (out, err)
+                break
+            ran.send_signal(signal.SIGCONT)  # it was too quick
+            ran.communicate(timeout=60)
+        else:
+            pytest.skip('it could not be stopped in the middle')
+        assert not os.path.exists(part)
+        got = run(p, 'import', form, to, '--account', prov.address('binh'))
+        assert got['imported'] == 2 and got['refused'] == 0
+        assert whole(p, 'binh') == whole(p, 'lan')
         c.logout()
         assert not p.alarms()
     finally:
