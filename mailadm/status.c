@@ -27,6 +27,24 @@ long adm_holder(const char *run_dir, const char *program)
     return lock.l_type == F_UNLCK ? 0 : (long)lock.l_pid;
 }
 
+/* What stored has noted of what keeps it from its work, "" when nothing does. */
+static void read_trouble(const struct conf *c, char out[1024])
+{
+    char path[4096];
+    out[0] = '\0';
+    int n = snprintf(path, sizeof path, "%s/trouble", c->mail_dir);
+    int fd = n > 0 && (size_t)n < sizeof path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return;
+    ssize_t got = read(fd, out, 1023);
+    close(fd);
+    out[got > 0 ? got : 0] = '\0';
+    out[strcspn(out, "\n")] = '\0';
+    for (char *p = out; *p; p++)
+        if ((unsigned char)*p < ' ')
+            *p = ' ';
+}
+
 int adm_status(const struct adm *a, int argc, char **argv)
 {
     (void)argc;
@@ -35,6 +53,8 @@ int adm_status(const struct adm *a, int argc, char **argv)
     int status = adm_conf(a, &c);
     if (status != EX_OK)
         return status;
+    char trouble[1024];
+    read_trouble(c, trouble);
     if (a->json)
         putchar('[');
     for (size_t i = 0; i < sizeof programs / sizeof *programs; i++) {
@@ -48,6 +68,10 @@ int adm_status(const struct adm *a, int argc, char **argv)
                    pid > 0 ? "true" : "false", pid > 0 ? pid : 0);
             if (asked)
                 printf(", \"held\": %llu", held);
+            if (i == 0 && trouble[0]) {
+                fputs(", \"trouble\": ", stdout);
+                adm_json(trouble);
+            }
             putchar('}');
         } else if (pid > 0 && held)
             printf("%-12s running %ld; %llu entries of the queue are held since a restore (mailadm queue "
@@ -58,6 +82,8 @@ int adm_status(const struct adm *a, int argc, char **argv)
         else
             printf("%-12s %s\n", programs[i],
                    pid == 0 ? "not running" : "unknown: its pid file cannot be read");
+        if (!a->json && i == 0 && trouble[0])
+            printf("%-12s %s\n", "", trouble);
     }
     if (a->json)
         puts("]");

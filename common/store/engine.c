@@ -3,6 +3,7 @@
 #include "common/store/engine_int.h"
 #include "common/base/fault.h"
 #include "common/store/pages.h"
+#include "common/store/trouble.h"
 #include "common/store/spare.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -251,6 +252,23 @@ static enum err_code start_threads(struct engine *e, struct err *why)
     return ERR_OK;
 }
 
+/* What a start met, with what to do where that is known. */
+static void start_trouble(struct engine *e, struct err *why)
+{
+    char file[64];
+    if (why->code == ERR_STATE || e->dir_fd < 0) /* another process has it: its notes count */
+        return;
+    if (pages_damaged(file, sizeof file)) {
+        char text[sizeof why->log];
+        snprintf(text, sizeof text, "%s", why->log);
+        (void)err_set(why, why->code, NULL,
+                      "%s (db/%s has a damaged page: bring the store back from a backup, mailadm "
+                      "restore)",
+                      text, file);
+    }
+    trouble_note(e->dir_fd, "stored does not start: %s", why->log);
+}
+
 enum err_code engine_open(const struct engine_options *o, struct engine **out, struct err *why)
 {
     struct engine *e = engine_alloc(o);
@@ -292,9 +310,11 @@ enum err_code engine_open(const struct engine_options *o, struct engine **out, s
         code = start_threads(e, why);
     }
     if (code != ERR_OK) {
+        start_trouble(e, why);
         engine_release(e);
         return code;
     }
+    trouble_over(e->dir_fd);
     *out = e;
     return ERR_OK;
 }

@@ -8,14 +8,18 @@
  *
  *   wait in memory -> journal written -> journal synced -> in place -> files synced -> journal void
  *
- * The library's file calls are replaced for the whole process, hence the one static object. Logs pass
- * through: their records have checksums of their own. The names of new log files are brought to the disk on
- * request, since the library does not sync its folder. */
+ * A page whose checksum is wrong is not given to the library, which would end the process: its read fails
+ * with EBADMSG (page_sum.c), with an alarm the first time. The library's file calls are replaced for the
+ * whole process, hence the one static object. Logs pass through: their records have checksums of their own.
+ * The names of new log files are brought to the disk on request, since the library does not sync its folder.
+ */
 #include "common/store/pages.h"
+#include "common/store/trouble.h"
 #include "common/base/buf.h"
 #include "common/base/fault.h"
 #include "common/base/log.h"
 #include "common/store/crc.h"
+#include "common/store/page_sum.h"
 #include "common/store/spare.h"
 #include <assert.h>
 #include <db.h>
@@ -37,7 +41,8 @@ enum {
     HEAD = 32,  /* of the journal: magic, pages, bytes, CRC-32C of what follows and of the head */
     ENTRY = 24, /* inode, offset, size, zeros */
     FILES = 64,
-    PAGE_LIMIT = 64 << 10
+    PAGE_LIMIT = 64 << 10,
+    DAMAGED = 64 /* pages that are told once each */
 };
 static const char magic[8] = "PMPAGE\0\1";
 
@@ -55,6 +60,8 @@ struct paged {
     uint64_t ino;
     int fd;
     size_t page; /* bytes of a page */
+    bool looked; /* sums is known */
+    size_t sums; /* bytes of a page that has a checksum, 0: they have none */
 };
 static struct pages {
     int mail_dir, db_dir, journal;
@@ -69,6 +76,10 @@ static struct pages {
     _Atomic uint64_t names_made, names_synced;
     bool (*before_sync)(void *arg);
     void *before_arg;
+    struct place damaged[DAMAGED];
+    size_t damaged_count;
+    char damaged_file[64]; /* of the newest */
+    _Atomic uint64_t refused;
 } p = {.mail_dir = -1,
        .db_dir = -1,
        .journal = -1,
@@ -215,7 +226,7 @@ static void paged_add(int fd, uint64_t ino)
 {
     int own = paged_find(ino) || p.file_count == FILES ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (own >= 0)
-        p.files[p.file_count++] = (struct paged){ino, own, 0};
+        p.files[p.file_count++] = (struct paged){.ino = ino, .fd = own};
 }
 
 /* The inode of a file that is gone, used again by one that has no pages. */
@@ -303,12 +314,101 @@ static ssize_t overlay(const struct paged *f, char *out, size_t n, off_t at, ssi
     return got;
 }
 
+/* -- damaged pages -- */
+
+/* Where a read at a place fails, the library goes to that place and reads once more: it must not come there.
+ */
+static _Thread_local int refused_fd = -1;
+
+static void name_of(uint64_t ino, char *out, size_t size)
+{
+    int fd = openat(p.db_dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+    snprintf(out, size, "a database");
+    for (struct dirent *f; d && (f = readdir(d));)
+        if (f->d_ino == ino)
+            snprintf(out, size, "%.*s", (int)size - 1, f->d_name);
+    if (d)
+        closedir(d);
+}
+
+static void tell_damage(uint64_t ino, off_t at, size_t n)
+{
+    char name[sizeof p.damaged_file];
+    bool known = false;
+    name_of(ino, name, sizeof name);
+    pthread_mutex_lock(&p.lock);
+    for (size_t i = 0; i < p.damaged_count; i++)
+        known = known || (p.damaged[i].ino == ino && p.damaged[i].at == at);
+    if (!known && p.damaged_count < DAMAGED)
+        p.damaged[p.damaged_count++] = (struct place){ino, at};
+    memcpy(p.damaged_file, name, sizeof name);
+    pthread_mutex_unlock(&p.lock);
+    if (known)
+        return;
+    log_event(LOG_ALARM, NULL, "store.page.damaged", F_STR("file", name), F_UINT("page", (uint64_t)at / n));
+    trouble_note(p.mail_dir,
+                 "page %llu of db/%s is damaged: what lies on it cannot be read or changed. Bring the "
+                 "store back from a backup (mailadm restore)",
+                 (unsigned long long)at / n, name);
+}
+
+size_t pages_damaged(char *file, size_t size)
+{
+    pthread_mutex_lock(&p.lock);
+    size_t n = p.damaged_count;
+    if (file)
+        snprintf(file, size, "%s", p.damaged_file);
+    pthread_mutex_unlock(&p.lock);
+    return n;
+}
+
+uint64_t pages_refused(void)
+{
+    return atomic_load(&p.refused);
+}
+
+/* The size of this file's pages, if they have checksums; under the lock. */
+static size_t sums_of(struct paged *f)
+{
+    unsigned char head[PAGE_SUM_HEAD];
+    const struct waiting *w = f->looked ? NULL : waiting_at((struct place){f->ino, 0});
+    if (f->looked)
+        return f->sums;
+    if (w && w->n >= sizeof head)
+        memcpy(head, w->bytes, sizeof head);
+    else if (pread(f->fd, head, sizeof head, 0) != (ssize_t)sizeof head)
+        return 0; /* it is being made */
+    f->sums = page_sum_size(head);
+    f->looked = true;
+    return f->sums;
+}
+
+static ssize_t refuse(int fd, uint64_t ino, off_t at, size_t n)
+{
+    atomic_fetch_add(&p.refused, 1);
+    tell_damage(ino, at, n);
+    refused_fd = fd;
+    errno = EBADMSG;
+    return -1;
+}
+
+/* It answers an errno. */
+static int on_seek(int fd, off_t at, int whence)
+{
+    if (fd != refused_fd)
+        return lseek(fd, at, whence) < 0 ? errno : 0;
+    refused_fd = -1;
+    return EBADMSG;
+}
+
 static ssize_t on_pread(int fd, void *out, size_t n, off_t at)
 {
     const uint64_t ino = inode(fd);
     for (;;) {
         pthread_mutex_lock(&p.lock);
-        const struct paged *f = paged_find(ino);
+        struct paged *f = paged_find(ino);
+        const size_t sums = f ? sums_of(f) : 0;
         const struct waiting *w = f ? waiting_at((struct place){ino, at}) : NULL;
         const uint64_t rounds = p.rounds;
         if (w && w->n >= n)
@@ -324,8 +424,10 @@ static ssize_t on_pread(int fd, void *out, size_t n, off_t at)
         if (!again)
             got = overlay(f, out, n, at, got);
         pthread_mutex_unlock(&p.lock);
-        if (!again)
-            return got;
+        if (again)
+            continue;
+        const bool whole = sums && n == sums && got == (ssize_t)n && at % (off_t)n == 0;
+        return whole && !page_sum_ok(out, n) ? refuse(fd, ino, at, n) : got;
     }
 }
 
@@ -498,6 +600,7 @@ static void hook(bool on)
 {
     db_env_set_func_pwrite(on ? on_pwrite : NULL);
     db_env_set_func_pread(on ? on_pread : NULL);
+    db_env_set_func_seek(on ? on_seek : NULL);
     db_env_set_func_fsync(on ? on_fsync : NULL);
     db_env_set_func_ftruncate(on ? on_ftruncate : NULL);
     db_env_set_func_open(on ? on_open : NULL);
@@ -526,7 +629,7 @@ void pages_stop(void)
     p.bytes = 0;
     for (size_t i = 0; i < p.file_count; i++)
         close(p.files[i].fd);
-    p.file_count = 0;
+    p.file_count = p.damaged_count = 0;
     if (p.journal >= 0) {
         (void)fsync(p.journal); /* void: other tools may work on the files of a store that was closed */
         close(p.journal);

@@ -4,6 +4,8 @@
 
 #include "common/base/err.h"
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 /* Put back the pages that a crash may have left torn, and take over the library's file calls. mail_dir: the
  * store's folder, where the journal `pages` lies; db_dir: that of the databases; both stay the caller's and
@@ -17,5 +19,10 @@ void pages_before_sync(bool (*call)(void *arg), void *arg);
 /* Bring the names of new log files to the disk, if there are any: without them their bytes are lost. False:
  * errno. */
 CHECK_RESULT bool pages_names_sync(void);
+/* Pages that were read and found damaged since pages_start; file (may be NULL) gets the name of the newest's.
+ */
+size_t pages_damaged(char *file, size_t size);
+/* Reads that failed because of one. */
+uint64_t pages_refused(void);
 
 #endif

@@ -1,6 +1,7 @@
 /* Queries of the admin role: accounts, mailboxes of any account, the trace of a message, counters. They may
  * take a while and never run in the event loop. */
 #include "common/store/engine_int.h"
+#include "common/store/pages.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -173,6 +174,7 @@ enum err_code read_stats(struct tx *t, struct query *q)
                  {"deadlocks", atomic_load(&e->count.deadlocks)},
                  {"checkpoints", atomic_load(&e->count.checkpoints)},
                  {"refused_full", atomic_load(&e->count.refused_full)},
+                 {"damaged_pages", pages_damaged(NULL, 0)},
                  {"refused_late", atomic_load(&e->count.refused_late)},
                  {"log_bytes", env_log_bytes(e)},
                  {"log_files", f.log_files},

@@ -3,6 +3,7 @@
  * and everything that leaves doubt about what is on the disk ends the process without an answer, so that
  * recovery decides. Values go through the caller's memory (the handles are DB_THREAD). */
 #include "common/store/engine_int.h"
+#include "common/store/trouble.h"
 #include "common/base/fault.h"
 #include <assert.h>
 #include <errno.h>
@@ -33,6 +34,7 @@ void tick_count(uint64_t begin_us, _Atomic uint64_t *n, _Atomic uint64_t *sum, _
 void engine_fatal(struct engine *e, const char *what, const char *why)
 {
     log_event(LOG_ALARM, NULL, "store.failed", F_STR("what", what), F_STR("why", why), F_STR("dir", e->dir));
+    trouble_note(e->dir_fd, "stored ended: %s: %s", what, why);
     _exit(EX_IOERR);
 }
 
@@ -56,6 +58,8 @@ enum err_code db_code(struct engine *e, const char *what, int ret)
         if (clock_mono_ms() - atomic_exchange(&e->short_ms, clock_mono_ms()) > 1000)
             log_event(LOG_ALARM, NULL, "store.short", F_STR("what", what), F_STR("why", db_strerror(ret)));
         return ERR_RETRY;
+    case EBADMSG: /* a damaged page (pages.c has told it): an error of those who need it */
+        return ERR_BUG;
     default:
         engine_fatal(e, what, db_strerror(ret));
     }

@@ -5,6 +5,7 @@
  * snapshot; what does not is only suspected here, and looked at again by the writer (mend.c) before it is
  * told. */
 #include "common/store/verify.h"
+#include "common/store/pages.h"
 #include <assert.h>
 #include <dirent.h>
 #include <errno.h>
@@ -831,6 +832,23 @@ static const struct {
               {"segments", verify_segments}, {"files", verify_files},     {"losses", verify_losses}};
 enum { PHASES = sizeof phases / sizeof *phases };
 
+/* A step of the phase; a damaged page ends the phase, and is a finding. */
+static enum err_code step(struct verify *v, bool *end)
+{
+    const uint64_t refused = pages_refused();
+    char file[64];
+    enum err_code code = phases[v->phase].step(v, end);
+    if (code != ERR_BUG || pages_refused() == refused)
+        return code;
+    pages_damaged(file, sizeof file);
+    verify_tell(v, false,
+                "db/%s has a damaged page: %s were not looked at to their end; bring the store back from a "
+                "backup",
+                file, phases[v->phase].name);
+    *end = true;
+    return ERR_OK;
+}
+
 enum err_code read_verify(struct tx *t, struct query *q)
 {
     struct engine *e = t->e;
@@ -849,7 +867,7 @@ enum err_code read_verify(struct tx *t, struct query *q)
         v->told = w.start ? v->told : 0;
         v->bytes = 0;
         if (!w.start)
-            code = phases[v->phase].step(v, &end);
+            code = step(v, &end);
         if (code == ERR_RETRY) /* a snapshot fell, or the writer has no time: the next step tries again */
             code = ERR_OK;
         if (code == ERR_OK && end) {

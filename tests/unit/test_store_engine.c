@@ -4,6 +4,7 @@
 #include "tests/lib/engine_drive.h"
 #include "common/base/crypto.h"
 #include "common/store/crc.h"
+#include "common/store/page_sum.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -544,6 +545,41 @@ static void test_late_requests(void **state)
     engine_close(&e);
 }
 
+/* Each page of a store that was closed bears the checksum that we look for, and any byte that is turned
+ * shows. */
+static void test_checksums_of_pages(void **state)
+{
+    (void)state;
+    static const char *const files[] = {"account", "mailbox", "message", "content", "done", "store"};
+    unsigned char head[PAGE_SUM_HEAD], page[64 << 10];
+    struct engine *e = open_engine();
+    for (int i = 0; i < 50; i++)
+        drive_deliver(e, (unsigned char)(1 + i % 5), "a message");
+    engine_close(&e);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char path[400];
+        snprintf(path, sizeof path, "%s/db/%s.db", store, files[i]);
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        assert_int_equal(pread(fd, head, sizeof head, 0), sizeof head);
+        const size_t n = page_sum_size(head);
+        assert_in_range(n, 512, sizeof page);
+        unsigned count = 0;
+        for (off_t at = 0; pread(fd, page, n, at) == (ssize_t)n; at += (off_t)n, count++) {
+            assert_true(page_sum_ok(page, n));
+            const size_t bytes = at ? n : 512; /* of the first page */
+            for (size_t k = 0; k < bytes; k += 101) {
+                page[k] ^= 4;
+                assert_false(page_sum_ok(page, n));
+                page[k] ^= 4;
+            }
+        }
+        assert_true(count >= 2);
+        close(fd);
+    }
+    head[12] ^= 1;
+    assert_int_equal(page_sum_size(head), 0);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -670,6 +706,7 @@ int main(void)
         ENGINE_TEST(test_damage_is_told),
         ENGINE_TEST(test_outcome_is_kept),
         ENGINE_TEST(test_late_requests),
+        ENGINE_TEST(test_checksums_of_pages),
         ENGINE_TEST(test_slices_go_on),
         ENGINE_TEST(test_log_has_a_spare),
         ENGINE_TEST(test_changes_near_and_far),
