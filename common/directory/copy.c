@@ -83,8 +83,23 @@ static enum err_code restored_done(struct copy *c, const char *dir, struct err *
     return ERR_OK;
 }
 
+/* A restore was begun and has not put anything in place yet: an empty copy must not stand there instead. */
+static bool half_restored(const char *dir)
+{
+    char path[4096];
+    int n = snprintf(path, sizeof path, "%s/restoring", dir);
+    if (n < 0 || (size_t)n >= sizeof path || access(path, F_OK) != 0)
+        return false;
+    n = snprintf(path, sizeof path, "%s/db", dir);
+    return n > 0 && (size_t)n < sizeof path && access(path, F_OK) != 0;
+}
+
 static enum err_code open_env(struct copy *c, const char *dir, struct err *why)
 {
+    if (half_restored(dir))
+        return err_set(why, ERR_STATE, NULL,
+                       "%s: a restore of everything was not finished: run mailadm restore again (--force)",
+                       dir);
     const u_int32_t how = was_restored(dir) ? DB_RECOVER_FATAL : DB_RECOVER;
     char home[4096];
     if (snprintf(home, sizeof home, "%s/db", dir) >= (int)sizeof home ||

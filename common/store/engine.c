@@ -150,6 +150,11 @@ static enum err_code open_folder(struct engine *e, struct err *why)
     e->lock_fd = openat(e->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
     if (e->lock_fd < 0 || flock(e->lock_fd, LOCK_EX | LOCK_NB) != 0)
         return folder_failed(e, "lock", why);
+    if (restored_half(
+            e)) /* before anything is made: else an empty store would stand where one is to come back */
+        return err_set(why, ERR_SYNTAX, NULL,
+                       "%s: a restore of everything was not finished: run mailadm restore again (--force)",
+                       e->dir);
     if (!make_dir(e->dir_fd, "segments") || !make_dir(e->dir_fd, "db"))
         return folder_failed(e, "mkdir", why);
     e->segment_dir_fd = openat(e->dir_fd, "segments", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

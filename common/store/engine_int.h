@@ -455,6 +455,8 @@ bool making_end(struct engine *e) CHECK_RESULT;
 enum err_code life_load(struct engine *e, bool fresh) CHECK_RESULT;
 /* Whether the store was put back from a backup and has not been settled yet. */
 bool restored_pending(const struct engine *e);
+/* Whether it was begun and there is no store yet. */
+bool restored_half(const struct engine *e);
 enum err_code restored_settle(struct engine *e, struct err *why) CHECK_RESULT;
 enum err_code restored_done(struct engine *e, struct err *why) CHECK_RESULT;
 enum err_code queue_hold_load(struct engine *e) CHECK_RESULT;

@@ -5,6 +5,7 @@
  * since). The hard point is a crash in the middle: the file goes last, and until then all of it is done
  * again. */
 #include "common/store/engine_int.h"
+#include "common/base/fault.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,11 @@ enum { REC_HOLD = 1 + 8 + 8 };
 bool restored_pending(const struct engine *e)
 {
     return faccessat(e->dir_fd, marker, F_OK, 0) == 0;
+}
+
+bool restored_half(const struct engine *e)
+{
+    return faccessat(e->dir_fd, "restoring", F_OK, 0) == 0 && faccessat(e->dir_fd, "format", F_OK, 0) != 0;
 }
 
 /* -- UIDVALIDITY -- */
@@ -60,6 +66,7 @@ static enum err_code renew_slice(struct engine *e, const uint64_t *ids, size_t n
     if (code == ERR_OK)
         code = tx_commit(&t);
     tx_free(&t);
+    FAULT_STEP("store.restored.renewed");
     return code;
 }
 
@@ -169,16 +176,21 @@ enum err_code restored_settle(struct engine *e, struct err *why)
     uint64_t boxes = 0;
     if (!restored_pending(e))
         return ERR_OK;
+    FAULT_STEP("store.restored.begun");
     enum err_code code = ids_jump(e);
+    FAULT_STEP("store.restored.jumped");
     if (code == ERR_OK)
         code = life_load(e, true);
+    FAULT_STEP("store.restored.reborn");
     if (code == ERR_OK)
         code = renew_all(e, &boxes);
     if (code == ERR_OK)
         code = hold_queue(e);
     if (code != ERR_OK)
         return err_set(why, code, NULL, "%s: settling what was restored", e->dir);
+    FAULT_STEP("store.restored.held");
     env_log_flush(e);
+    FAULT_STEP("store.restored.settled");
     log_event(LOG_WARN, NULL, "store.restored", F_STR("dir", e->dir), F_UINT("mailboxes", boxes));
     return ERR_OK;
 }
@@ -188,8 +200,11 @@ enum err_code restored_done(struct engine *e, struct err *why)
 {
     if (!restored_pending(e))
         return ERR_OK;
+    FAULT_STEP("store.restored.segments");
     env_checkpoint(e, true); /* the copied pages are whole now: an ordinary recovery does */
+    FAULT_STEP("store.restored.checkpointed");
     if (unlinkat(e->dir_fd, marker, 0) != 0 || fsync(e->dir_fd) != 0)
         return err_set(why, ERR_RETRY, NULL, "%s/%s: %s", e->dir, marker, strerror(errno));
+    FAULT_STEP("store.restored.done");
     return ERR_OK;
 }

@@ -9,11 +9,13 @@ tests_crash_faulty_directoryd_SOURCES = $(common_directory_directoryd_SOURCES) $
 tests_crash_faulty_directoryd_CPPFLAGS = $(FAULTY_CPPFLAGS)
 tests_crash_faulty_directoryd_LDADD = $(common_directory_directoryd_LDADD)
 # The disk that loses power: a shim for LD_PRELOAD, so no library of the build.
-check_DATA = tests/crash/disk.so
-CLEANFILES += tests/crash/disk.so
+check_DATA = tests/crash/disk.so tests/crash/steps.so
+CLEANFILES += tests/crash/disk.so tests/crash/steps.so
+tests/crash/steps.so: tests/crash/steps.c
+	$(AM_V_CC)$(CC) $(DEFS) -D_GNU_SOURCE $(CPPFLAGS) -std=gnu11 $(WARN_CFLAGS) $(CFLAGS) -fPIC -shared -o $@ $(top_srcdir)/tests/crash/steps.c -ldl
 tests/crash/disk.so: tests/crash/disk.c tests/crash/disk_page.h
 	$(AM_V_CC)$(CC) $(DEFS) -D_GNU_SOURCE -I$(top_srcdir) $(CPPFLAGS) -std=gnu11 $(WARN_CFLAGS) $(CFLAGS) -fPIC -shared -o $@ \
 		$(top_srcdir)/tests/crash/disk.c -ldl -lpthread
 
-EXTRA_DIST += tests/crash/disk.c tests/crash/disk_page.h tests/crash/test_kill.py tests/crash/test_crash.py tests/crash/test_power.py tests/crash/test_faults.py tests/crash/harness.py tests/crash/loop.py tests/crash/actors.py \
+EXTRA_DIST += tests/crash/disk.c tests/crash/steps.c tests/crash/test_restore.py tests/crash/disk_page.h tests/crash/test_kill.py tests/crash/test_crash.py tests/crash/test_power.py tests/crash/test_faults.py tests/crash/harness.py tests/crash/loop.py tests/crash/actors.py \
 	tests/crash/model.py tests/crash/imap_client.py
