@@ -6,17 +6,11 @@
  * told. */
 #include "common/store/verify.h"
 #include "common/store/pages.h"
-#include <assert.h>
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdarg.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-enum { STEP_MS = 20, FINDINGS = 200, SUSPECTS = 4096, ROUNDS = 4, DEEP_BYTES = 8 << 20, UNREAD = 256 };
+enum { FINDINGS = 200, SUSPECTS = 4096, ROUNDS = 4, DEEP_BYTES = 8 << 20, UNREAD = 256 };
 
 void verify_free(struct verify **vp)
 {
@@ -75,6 +69,30 @@ enum err_code verify_mend(struct verify *v, const struct mend_ask *ask, struct s
     return code;
 }
 
+/* -- ids -- */
+
+static int by_id(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+void verify_sort(struct ids *l)
+{
+    size_t kept = 0;
+    if (l->n)
+        qsort(l->v, l->n, sizeof *l->v, by_id);
+    for (size_t i = 0; i < l->n; i++)
+        if (!kept || l->v[kept - 1] != l->v[i])
+            l->v[kept++] = l->v[i];
+    l->n = kept;
+}
+
+bool verify_has(const struct ids *sorted, uint64_t id)
+{
+    return sorted->n && bsearch(&id, sorted->v, sorted->n, sizeof *sorted->v, by_id) != NULL;
+}
+
 /* -- references: counted here, judged later -- */
 
 /* NULL: no content was there in that range when the verification began. */
@@ -94,7 +112,7 @@ static uint32_t *count_of(struct verify *v, uint64_t id)
     return NULL;
 }
 
-static void count(struct verify *v, uint64_t id)
+void verify_count(struct verify *v, uint64_t id)
 {
     if (v->watching) {
         size_t lo = 0, hi = v->suspects.n;
@@ -138,7 +156,7 @@ static enum err_code count_changes(struct verify *v, struct tx *t, uint64_t mail
                         (unsigned long long)mailbox, (unsigned long long)get_be64(key.p + 8));
     }
     for (size_t i = 0; i < named.n; i++)
-        count(v, named.v[i]);
+        verify_count(v, named.v[i]);
     ids_free(&named);
     return scan_close(&s);
 }
@@ -165,7 +183,7 @@ static enum err_code check_rows(struct verify *v, struct tx *t, const struct box
             continue;
         }
         box_count(&sum, &r, 1);
-        count(v, r.content);
+        verify_count(v, r.content);
         odd += r.uid >= b->r.uidnext || r.modseq > b->r.modseq ||
                (b->r.keyword_count < 64 && r.keywords >> b->r.keyword_count);
     }
@@ -222,7 +240,7 @@ static enum err_code step_mailboxes(struct verify *v, bool *end)
 {
     const uint64_t begin = clock_mono_ms();
     enum err_code code = ERR_OK;
-    while (code == ERR_OK && clock_mono_ms() - begin < STEP_MS) {
+    while (code == ERR_OK && clock_mono_ms() - begin < VERIFY_STEP_MS) {
         struct tx t;
         struct box b = {.id = 0};
         code = tx_begin(v->e, true, &t);
@@ -250,258 +268,6 @@ static enum err_code step_mailboxes(struct verify *v, bool *end)
     }
     *end = code == ERR_MISSING;
     return code == ERR_MISSING ? ERR_OK : code;
-}
-
-/* -- accounts: names, INBOX, sums -- */
-
-static enum err_code check_account(struct verify *v, struct tx *t, const struct uuid *id,
-                                   const struct rec_account *a)
-{
-    char text[UUID_TEXT];
-    struct account_sums sums;
-    struct rec_quota q;
-    struct scan s;
-    struct span key, value;
-    struct rec_name r;
-    bool inbox = false;
-    uuid_format(id, text);
-    enum err_code code = account_sum(t, id, &sums);
-    if (code == ERR_OK)
-        code = quota_get(t, id, &q);
-    if (code != ERR_OK)
-        return code;
-    scan_open(&s, t, T_NAME, key_uuid(id), KEY_UUID, 64 << 10);
-    while (scan_next(&s, &key, &value))
-        if (rec_name_get(value, &r) && r.mailbox) {
-            ids_add(&v->named, r.mailbox);
-            inbox = inbox || (r.mailbox == a->inbox && span_eq(span_drop(key, KEY_UUID), SPAN("INBOX")));
-        }
-    code = scan_close(&s);
-    if (code == ERR_OK && !inbox)
-        verify_tell(v, false, "account %s: its INBOX is not mailbox %llu", text,
-                    (unsigned long long)a->inbox);
-    if (code == ERR_OK && sums.dangling)
-        verify_tell(v, false, "account %s: %u names of mailboxes that are not there, deleted or another's",
-                    text, sums.dangling);
-    if (code != ERR_OK ||
-        (a->mailboxes == sums.mailboxes && q.bytes == sums.bytes && q.messages == sums.messages))
-        return code;
-    struct mend_said said;
-    const struct mend_ask ask = {.what = MEND_ACCOUNT, .account = *id};
-    code = verify_mend(v, &ask, SPAN_NONE, &said);
-    if (code == ERR_OK && said.wrong)
-        verify_tell(v, said.fixed,
-                    "account %s: it counts %u mailboxes, %llu messages, %llu bytes; they are %u, %llu, %llu",
-                    text, a->mailboxes, (unsigned long long)q.messages, (unsigned long long)q.bytes,
-                    sums.mailboxes, (unsigned long long)sums.messages, (unsigned long long)sums.bytes);
-    return code;
-}
-
-static enum err_code next_account(struct tx *t, const struct uuid *after, struct uuid *id,
-                                  struct rec_account *out)
-{
-    struct scan s;
-    struct span key, value;
-    bool found = false;
-    scan_open(&s, t, T_ACCOUNT, key_uuid(after), 0, 4096);
-    while (!found && scan_next(&s, &key, &value)) {
-        if (key.n != KEY_UUID || memcmp(key.p, after->b, KEY_UUID) == 0)
-            continue;
-        memcpy(id->b, key.p, KEY_UUID);
-        found = rec_account_get(value, out);
-        if (!found) {
-            s.code = ERR_BUG;
-            break;
-        }
-    }
-    enum err_code code = scan_close(&s);
-    return code == ERR_OK && !found ? ERR_MISSING : code;
-}
-
-static int by_id(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-void verify_sort(struct ids *l)
-{
-    size_t kept = 0;
-    if (l->n)
-        qsort(l->v, l->n, sizeof *l->v, by_id);
-    for (size_t i = 0; i < l->n; i++)
-        if (!kept || l->v[kept - 1] != l->v[i])
-            l->v[kept++] = l->v[i];
-    l->n = kept;
-}
-
-bool verify_has(const struct ids *sorted, uint64_t id)
-{
-    return sorted->n && bsearch(&id, sorted->v, sorted->n, sizeof *sorted->v, by_id) != NULL;
-}
-
-/* Mailboxes that live and have no name: looked at again, for they may have been made or deleted meanwhile. */
-static enum err_code check_nameless(struct verify *v)
-{
-    enum err_code code = ERR_OK;
-    verify_sort(&v->living);
-    verify_sort(&v->named);
-    for (size_t i = 0, k = 0; i < v->living.n && code == ERR_OK; i++) {
-        struct tx t;
-        struct box b;
-        struct scan s;
-        struct span key, value;
-        struct rec_name r;
-        bool named = false;
-        while (k < v->named.n && v->named.v[k] < v->living.v[i])
-            k++;
-        if (k < v->named.n && v->named.v[k] == v->living.v[i])
-            continue;
-        code = tx_begin(v->e, true, &t);
-        if (code == ERR_OK)
-            code = box_get(&t, v->living.v[i], &b);
-        if (code == ERR_OK && !b.r.deleted_us) {
-            scan_open(&s, &t, T_NAME, key_uuid(&b.r.account), KEY_UUID, 64 << 10);
-            while (!named && scan_next(&s, &key, &value))
-                named = rec_name_get(value, &r) && r.mailbox == b.id;
-            code = scan_close(&s);
-            if (code == ERR_OK && !named)
-                verify_tell(v, false, "mailbox %llu: it lives and has no name", (unsigned long long)b.id);
-        }
-        tx_free(&t);
-        if (code == ERR_MISSING)
-            code = ERR_OK;
-    }
-    return code;
-}
-
-static enum err_code step_accounts(struct verify *v, bool *end)
-{
-    const uint64_t begin = clock_mono_ms();
-    enum err_code code = ERR_OK;
-    while (code == ERR_OK && clock_mono_ms() - begin < STEP_MS) {
-        struct tx t;
-        struct uuid id;
-        struct rec_account a;
-        code = tx_begin(v->e, true, &t);
-        if (code == ERR_OK)
-            code = next_account(&t, &v->at_account, &id, &a);
-        if (code == ERR_OK)
-            code = check_account(v, &t, &id, &a);
-        bool odd = false;
-        if (code == ERR_OK)
-            code = verify_history(v, &t, &id, &odd);
-        tx_free(&t);
-        if (code == ERR_OK && odd)
-            code = verify_history_judge(v, &id);
-        if (code == ERR_OK) {
-            v->at_account = id;
-            v->done++;
-        }
-    }
-    *end = code == ERR_MISSING;
-    return code == ERR_MISSING ? check_nameless(v) : code;
-}
-
-/* -- the queue -- */
-
-static enum err_code ask_due(struct verify *v, uint64_t id, uint64_t due_us)
-{
-    struct mend_said said;
-    const struct mend_ask ask = {.what = MEND_DUE, .id = id, .other = due_us};
-    enum err_code code = verify_mend(v, &ask, SPAN_NONE, &said);
-    if (code == ERR_OK && said.wrong)
-        verify_tell(v, said.fixed,
-                    due_us ? "queue entry %llu: a time in the schedule that is not its own"
-                           : "queue entry %llu: it is not in the schedule",
-                    (unsigned long long)id);
-    return code;
-}
-
-/* Entries and the schedule, as pairs of a time and an entry. */
-struct due {
-    uint64_t at_us, id;
-};
-struct dues {
-    struct due *v;
-    size_t n, cap;
-};
-
-static void due_add(struct dues *l, uint64_t at_us, uint64_t id)
-{
-    if (l->n == l->cap) {
-        l->cap = l->cap ? l->cap * 2 : 64;
-        l->v = xrealloc(l->v, l->cap * sizeof *l->v);
-    }
-    l->v[l->n++] = (struct due){at_us, id};
-}
-
-static int by_due(const void *a, const void *b)
-{
-    const struct due *x = a, *y = b;
-    if (x->at_us != y->at_us)
-        return x->at_us < y->at_us ? -1 : 1;
-    return x->id < y->id ? -1 : x->id > y->id;
-}
-
-static enum err_code look_queue(struct verify *v, struct dues *entries, struct dues *dues)
-{
-    struct tx t;
-    struct scan s;
-    struct span key, value;
-    struct rec_queue q;
-    enum err_code code = tx_begin(v->e, true, &t);
-    if (code != ERR_OK)
-        return code;
-    scan_open(&s, &t, T_QUEUE, SPAN_NONE, 0, 256 << 10);
-    while (scan_next(&s, &key, &value)) {
-        v->done++;
-        if (key.n != KEY_ID || !rec_queue_get(value, &q)) {
-            verify_tell(v, false, "a queue entry is broken");
-            continue;
-        }
-        count(v, q.content);
-        due_add(entries, (uint64_t)q.due_us, get_be64(key.p));
-    }
-    code = scan_close(&s);
-    if (code == ERR_OK && !v->watching) {
-        scan_open(&s, &t, T_QUEUE_DUE, SPAN_NONE, 0, 64 << 10);
-        while (scan_next(&s, &key, &value))
-            due_add(dues, get_be64(key.p), get_be64(key.p + 8));
-        code = scan_close(&s);
-    }
-    tx_free(&t);
-    return code;
-}
-
-/* The writer is asked only about what does not pair: it may have moved while both were read. */
-static enum err_code pair_queue(struct verify *v, struct dues *entries, struct dues *dues)
-{
-    enum err_code code = ERR_OK;
-    if (entries->n)
-        qsort(entries->v, entries->n, sizeof *entries->v, by_due);
-    for (size_t i = 0, k = 0; code == ERR_OK && (i < entries->n || k < dues->n);) {
-        int order = i == entries->n ? 1 : k == dues->n ? -1 : by_due(&entries->v[i], &dues->v[k]);
-        if (order < 0)
-            code = ask_due(v, entries->v[i].id, 0);
-        else if (order > 0)
-            code = ask_due(v, dues->v[k].id, dues->v[k].at_us);
-        i += order <= 0;
-        k += order >= 0;
-    }
-    return code;
-}
-
-static enum err_code step_queue(struct verify *v, bool *end)
-{
-    struct dues entries = {NULL, 0, 0}, dues = {NULL, 0, 0};
-    enum err_code code = look_queue(v, &entries, &dues);
-    if (code == ERR_OK && !v->watching)
-        code = pair_queue(v, &entries, &dues);
-    free(entries.v);
-    free(dues.v);
-    *end = true;
-    return code;
 }
 
 /* -- contents: each has its count and its place; what does not fit is a suspect -- */
@@ -740,7 +506,7 @@ static enum err_code step_suspects(struct verify *v, bool *end)
     }
     code = step_mailboxes(v, &over);
     if (code == ERR_OK && over)
-        code = step_queue(v, &over);
+        code = verify_queue(v, &over);
     if (code == ERR_RETRY) /* what was counted half would be counted twice */
         v->at = UINT64_MAX;
     if (code != ERR_OK || !over)
@@ -827,9 +593,9 @@ static enum err_code start(struct engine *e, const struct wire_verify *w, struct
 static const struct {
     const char *name;
     enum err_code (*step)(struct verify *v, bool *end);
-} phases[] = {{"mailboxes", step_mailboxes}, {"accounts", step_accounts}, {"queue", step_queue},
-              {"records", verify_records},   {"contents", step_contents}, {"suspects", step_suspects},
-              {"segments", verify_segments}, {"files", verify_files},     {"losses", verify_losses}};
+} phases[] = {{"mailboxes", step_mailboxes}, {"accounts", verify_accounts}, {"queue", verify_queue},
+              {"records", verify_records},   {"contents", step_contents},   {"suspects", step_suspects},
+              {"segments", verify_segments}, {"files", verify_files},       {"losses", verify_losses}};
 enum { PHASES = sizeof phases / sizeof *phases };
 
 /* A step of the phase; a damaged page ends the phase, and is a finding. */

@@ -4,7 +4,11 @@
 
 #include "common/store/engine_int.h"
 
-enum { COUNT_PAGE = 16384, BARE = 4096 /* that were there, and at most so many lost ones */ };
+enum {
+    VERIFY_STEP_MS = 20,
+    COUNT_PAGE = 16384,
+    BARE = 4096 /* that were there, and at most so many lost ones */
+};
 
 struct verify_segment {
     uint32_t number;
@@ -56,10 +60,16 @@ struct verify {
 void verify_tell(struct verify *v, bool fixed, const char *format, ...) __attribute__((format(printf, 3, 4)));
 enum err_code verify_mend(struct verify *v, const struct mend_ask *ask, struct span more,
                           struct mend_said *said) CHECK_RESULT;
+/* A reference to a content was met. */
+void verify_count(struct verify *v, uint64_t id);
 void verify_sort(struct ids *l);
 bool verify_has(const struct ids *sorted, uint64_t id);
 /* The next mailbox behind an id; ERR_MISSING: none. */
 enum err_code verify_next_box(struct tx *t, uint64_t after, struct box *out) CHECK_RESULT;
+
+/* -- verify_accounts.c, verify_queue.c -- */
+enum err_code verify_accounts(struct verify *v, bool *end) CHECK_RESULT;
+enum err_code verify_queue(struct verify *v, bool *end) CHECK_RESULT;
 
 /* -- verify_records.c -- */
 enum err_code verify_records(struct verify *v, bool *end) CHECK_RESULT;

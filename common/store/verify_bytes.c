@@ -290,7 +290,6 @@ static enum err_code hits_in(struct verify *v, struct tx *t, const struct box *b
 
 enum err_code verify_losses(struct verify *v, bool *end)
 {
-    enum { STEP_MS = 20 };
     const uint64_t begin = clock_mono_ms();
     enum err_code code = ERR_OK;
     *end = v->damaged.n == 0 && v->bare.n == 0;
@@ -298,7 +297,7 @@ enum err_code verify_losses(struct verify *v, bool *end)
     verify_sort(&v->bare);
     if (!v->bare_met)
         v->bare_met = xcalloc(v->bare.n + 1, sizeof *v->bare_met);
-    while (!*end && code == ERR_OK && clock_mono_ms() - begin < STEP_MS) {
+    while (!*end && code == ERR_OK && clock_mono_ms() - begin < VERIFY_STEP_MS) {
         struct tx t;
         struct box b;
         code = tx_begin(v->e, true, &t);
