@@ -23,7 +23,7 @@ ENGINE_LIBS = $(DB_LIBS) -lpthread
 
 sbin_PROGRAMS += stored
 stored_SOURCES = common/store/stored.c common/store/server.h common/store/server.c \
-	common/store/serve_read.c common/store/serve_session.c common/store/serve_backup.c
+	common/store/serve_read.c common/store/serve_session.c common/store/serve_backup.c common/store/offline.c
 stored_LDADD = common/libengine.a common/libmime.a common/libnet.a common/libbase.a $(ENGINE_LIBS) $(NET_LIBS) $(SODIUM_LIBS)
 
 # What tests and load programs of the store link.

@@ -486,6 +486,15 @@ void server_upgrade(struct server *s)
     daemon_done(s->d);
 }
 
+void server_verify(struct server *s, const struct offline_options *o)
+{
+    s->upgrade_only = true;
+    open_or_leave(s);
+    const int status = offline_verify(s->e, o);
+    engine_close(&s->e);
+    _exit(status);
+}
+
 void server_start(struct server *s)
 {
     uint64_t begin_ms = clock_mono_ms();

@@ -128,6 +128,13 @@ struct server {
 void server_start(struct server *s);
 /* Open the store, which upgrades an older one, close it, and end the process. */
 void server_upgrade(struct server *s);
+struct offline_options {
+    bool deep, repair, json;
+};
+/* Verify a store that was opened for nothing else (offline.c); the exit status. */
+int offline_verify(struct engine *e, const struct offline_options *o) CHECK_RESULT;
+/* Open the store, verify it, close it, leave. */
+void server_verify(struct server *s, const struct offline_options *o) __attribute__((noreturn));
 /* Answers are out, connections closed. */
 void server_stop(struct server *s);
 void conn_hold(struct conn *c, size_t bytes);

@@ -74,11 +74,15 @@ static enum err_code make_mail_dir(struct server *s, struct err *why)
     return ERR_OK;
 }
 
-static bool only_upgrade; /* --upgrade: open the store, which upgrades it, and end */
+static bool only_upgrade;                /* --upgrade: open the store, which upgrades it, and end */
+static bool only_verify;                 /* --verify: look through the store and end */
+static struct offline_options verifying; /* its --deep, --repair, --json */
 
 static void start(void *arg)
 {
-    if (only_upgrade)
+    if (only_verify)
+        server_verify(arg, &verifying);
+    else if (only_upgrade)
         server_upgrade(arg);
     else
         server_start(arg);
@@ -95,7 +99,7 @@ static enum err_code open_all(struct daemon *d, struct err *why)
     enum err_code code = load_key(s, why);
     if (code == ERR_OK)
         code = make_mail_dir(s, why);
-    for (size_t i = 0; i < ROLES && code == ERR_OK && !only_upgrade; i++)
+    for (size_t i = 0; i < ROLES && code == ERR_OK && !only_upgrade && !only_verify; i++)
         code = listen_role(s, i, why);
     if (code == ERR_OK)
         loop_defer(s->loop, start, s); /* once the user and the sandbox are settled */
@@ -107,15 +111,27 @@ static void stop(struct daemon *d)
     server_stop(daemon_arg(d));
 }
 
-/* The one option that other daemons do not have. */
+/* The options that other daemons do not have. */
 static int take_upgrade(int argc, char **argv)
 {
+    const struct {
+        const char *name;
+        bool *on;
+    } all[] = {{"--upgrade", &only_upgrade},
+               {"--verify", &only_verify},
+               {"--deep", &verifying.deep},
+               {"--repair", &verifying.repair},
+               {"--json", &verifying.json}};
     int n = 1;
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--upgrade") == 0)
-            only_upgrade = true;
+    for (int i = 1; i < argc; i++) {
+        size_t k = 0;
+        while (k < sizeof all / sizeof *all && strcmp(argv[i], all[k].name) != 0)
+            k++;
+        if (k < sizeof all / sizeof *all)
+            *all[k].on = true;
         else
             argv[n++] = argv[i];
+    }
     return argc > 0 ? n : argc;
 }
 

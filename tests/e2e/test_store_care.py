@@ -1,4 +1,5 @@
 """The care of the store as an administrator sees it: upgrade, purge and legal hold, verify."""
+import fcntl
 import json
 import os
 import random
@@ -154,6 +155,28 @@ def test_verify(suite):
     assert sum('hits account' in t for t in text) == 2  # an and binh
     r = suite.adm('store', 'verify', '--rate', 'much', check=False)
     assert r.returncode == 64
+
+
+def test_verify_without_stored(suite):
+    """The same findings; the store is as it was, and a second process that has it open is told of."""
+    status, running = verify(suite)
+    suite.stop()
+    status_off, alone = verify(suite)
+    assert status_off == status and sorted(f['finding'] for f in alone['findings']) == sorted(f['finding'] for f in running['findings'])
+    assert alone['complete'] and alone['records'] > 10
+    path = os.path.join(suite.state, 'mail', 'segments', 'fremd')
+    open(path, 'w').close()
+    status, got = verify(suite, '--deep')
+    assert status == 1 and any('segments/fremd: a file that is no segment' in f['finding'] for f in got['findings'])
+    os.unlink(path)
+    text = suite.adm('store', 'verify', check=False).stdout
+    assert re.search(r'\d+ records, \d+ bytes of contents: \d+ findings', text), text
+    with open(os.path.join(suite.state, 'mail', 'lock')) as f:
+        fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        r = suite.adm('store', 'verify', check=False)
+        assert r.returncode == 75 and 'another process has the store open' in r.stderr, r
+    suite.start()
+    assert verify(suite)[0] == status_off
 
 
 @pytest.fixture
