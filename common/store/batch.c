@@ -15,7 +15,6 @@ enum {
     BATCH_JOBS = 1000, /* taken at once */
     SLICES_ALONE = 64, /* of one request in one batch, while nobody else waits */
     SLICES_MS = 25,    /* and not longer: what becomes visible meanwhile is told after the flush only */
-    LAZY_JOBS = 256,   /* acknowledgements that make a transaction worth while */
     LAZY_MS = 500      /* the longest that one waits */
 };
 
@@ -59,7 +58,12 @@ static const struct op *op_of(uint16_t type)
 
 bool engine_is_write(uint16_t type)
 {
-    return op_of(type) != NULL || type == WIRE_ACK || type == WIRE_CONFIRM;
+    return op_of(type) != NULL || engine_is_lazy(type);
+}
+
+bool engine_is_lazy(uint16_t type)
+{
+    return type == WIRE_ACK || type == WIRE_CONFIRM;
 }
 
 /* A batch under way. */
@@ -392,24 +396,19 @@ static bool lazy_due(const struct engine *e)
     return e->lazy_count >= LAZY_JOBS || (e->lazy && clock_mono_ms() - e->lazy_since_ms >= LAZY_MS);
 }
 
-static struct job *set_lazy_apart(struct engine *e, struct job *jobs)
+/* Under the lock. */
+static void take_lazy(struct engine *e)
 {
-    struct job *keep = NULL, **last = &keep;
-    for (struct job *j = jobs, *next; j; j = next) {
+    if (!e->lazy && e->lazy_in)
+        e->lazy_since_ms = clock_mono_ms();
+    for (struct job *j = e->lazy_in, *next; j; j = next) {
         next = j->next;
-        if (j->type == WIRE_ACK || j->type == WIRE_CONFIRM) {
-            if (!e->lazy)
-                e->lazy_since_ms = clock_mono_ms();
-            j->next = e->lazy;
-            e->lazy = j;
-            e->lazy_count++;
-            continue;
-        }
-        *last = j;
-        last = &j->next;
+        j->next = e->lazy;
+        e->lazy = j;
+        e->lazy_count++;
     }
-    *last = NULL;
-    return keep;
+    e->lazy_in = NULL;
+    e->lazy_in_count = 0;
 }
 
 /* -- the batch -- */
@@ -538,7 +537,6 @@ static void run_batch(struct engine *e, struct tx *t, struct job *jobs, uint64_t
     struct batch b = {.e = e, .t = *t, .news = xcalloc(1, sizeof *b.news), .number = number};
     struct job *later = NULL, **later_end = &later;
     b.last = &b.news->jobs;
-    jobs = set_lazy_apart(e, jobs);
     struct job *fresh = NULL, **fresh_end = &fresh;
     const uint64_t now_ms = clock_mono_ms();
     for (struct job *j = jobs, *next; j; j = next) {
@@ -591,7 +589,10 @@ static void run_batch(struct engine *e, struct tx *t, struct job *jobs, uint64_t
 static bool wait_work(struct engine *e, struct job **out)
 {
     pthread_mutex_lock(&e->lock);
-    while (!e->first && !e->sliced && !e->stopping && !lazy_due(e)) {
+    for (;;) {
+        take_lazy(e);
+        if (e->first || e->sliced || e->stopping || lazy_due(e))
+            break;
         if (!e->lazy) {
             pthread_cond_wait(&e->work, &e->lock);
             continue;

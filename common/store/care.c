@@ -435,6 +435,7 @@ void *care_main(void *engine)
         uint64_t now = clock_mono_ms(), bytes = env_log_bytes(e);
         if (bytes - start_bytes >= env_log_size(e) / SPARE_SHARE) /* a store at rest makes none */
             spare_want();
+        engine_nudge(e);
         bool due = bytes - last_bytes >= e->o.checkpoint_size ||
                    (bytes != last_bytes && now - last_ms >= e->o.checkpoint_ms);
         if (due) {

@@ -25,6 +25,7 @@ enum {
     BEGIN = 2 /* a write is begun within this part of the patience, or not at all */,
     TAKEN = 3 /* patiences for what was begun */,
     ACKS_LIMIT = 64 << 10,
+    ACKS_TOGETHER = 4096, /* bytes */
     CONFIRMS_LIMIT = 256 << 10,
     ARENA_LIMIT = 256 << 20
 };
@@ -67,9 +68,12 @@ static void pending_free(struct pending *p)
     pending_release(p);
 }
 
+/* They go with the next request, or after a while: nobody waits for them, and alone they would wake stored.
+ */
 static void acknowledge(struct store *s, const struct request_id *id)
 {
-    if (buf_add(&s->acks, id->b, sizeof id->b)) /* when too many wait, stored drops the outcome after a day */
+    bool kept = buf_add(&s->acks, id->b, sizeof id->b); /* else stored drops the outcome after a day */
+    if (kept && s->acks.n >= ACKS_TOGETHER)
         defer(s);
 }
 
@@ -99,13 +103,18 @@ static void send_confirms(struct store *s)
     buf_reset(&s->confirms);
 }
 
+static void send_acks(struct store *s)
+{
+    if (s->acks.n)
+        client_tell(s, WIRE_ACK, 0, 0, buf_span(&s->acks));
+    buf_reset(&s->acks);
+}
+
 static void send_lists(struct store *s)
 {
     if (!s->up)
         return;
-    if (s->acks.n)
-        client_tell(s, WIRE_ACK, 0, 0, buf_span(&s->acks));
-    buf_reset(&s->acks);
+    send_acks(s);
     send_confirms(s);
 }
 
@@ -215,6 +224,7 @@ void pending_ask(struct pending *p, bool ok)
     if (!ok) {
         fail(p, ERR_LIMIT);
     } else if (p->s->up) {
+        send_acks(p->s);
         if (p->type == WIRE_DELIVER) /* the same bytes again are a new message once their 250 is known */
             send_confirms(p->s);
         send_pending(p);
@@ -343,6 +353,7 @@ static void on_patience(void *arg)
     if (now - s->tick_ms > s->patience_ms / 2) /* it was we who stood still: what was said meanwhile waits */
         s->life_ms = s->writer_ms = now;
     s->tick_ms = now;
+    send_lists(s);
     DL_FOREACH(s->list, p)
     {
         if (now - p->asked_ms < s->patience_ms / PINGS)

@@ -88,7 +88,11 @@ void engine_submit(struct engine *e, struct job *j)
     for (struct job *next; j; j = next) {
         next = j->next;
         j->next = NULL;
-        if (j->fd >= 0) {
+        if (engine_is_lazy(j->type)) {
+            j->next = e->lazy_in;
+            e->lazy_in = j;
+            small = small || ++e->lazy_in_count >= LAZY_JOBS;
+        } else if (j->fd >= 0) {
             *e->large_last = j;
             e->large_last = &j->next;
             large = true;
@@ -120,6 +124,14 @@ bool engine_waiting(struct engine *e, const void *owner, struct buf *out)
     bool ok = add_waiting(e->first, owner, out) && add_waiting(e->large_first, owner, out);
     pthread_mutex_unlock(&e->lock);
     return ok;
+}
+
+void engine_nudge(struct engine *e)
+{
+    pthread_mutex_lock(&e->lock);
+    if (e->lazy_in)
+        pthread_cond_signal(&e->work);
+    pthread_mutex_unlock(&e->lock);
 }
 
 uint64_t engine_durable(const struct engine *e)

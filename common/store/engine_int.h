@@ -230,6 +230,8 @@ struct engine {
     pthread_cond_t work, large_work;
     struct job *first, **last;             /* for the writer */
     struct job *large_first, **large_last; /* for the stager */
+    struct job *lazy_in;                   /* for the writer, which is not woken for them */
+    size_t lazy_in_count;
     unsigned staging;
     bool stopping;
     pthread_t writer, stager, care;
@@ -239,7 +241,7 @@ struct engine {
 
     /* the writer's own */
     struct job *sliced;
-    struct job *lazy; /* acknowledgements and confirmations */
+    struct job *lazy; /* acknowledgements and confirmations, taken from lazy_in */
     size_t lazy_count;
     uint64_t lazy_since_ms;
     bool commits; /* since the last flush */
@@ -843,6 +845,10 @@ enum err_code engine_call(struct engine *e, struct job *j) CHECK_RESULT;
 bool engine_busy(struct engine *e);
 void *writer_main(void *engine);
 /* Whether confirmations that are not on record yet speak of this repeat key. The writer's own. */
+enum { LAZY_JOBS = 256 }; /* acknowledgements and confirmations that make a transaction worth while */
+bool engine_is_lazy(uint16_t type);
+/* What waits in lazy_in is seen in time; from a thread that comes by every now and then. */
+void engine_nudge(struct engine *e);
 bool lazy_confirms(const struct engine *e, const unsigned char key[REPEAT_KEY]);
 void *stager_main(void *engine);
 

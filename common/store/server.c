@@ -204,6 +204,7 @@ static bool serve_ping(struct request *r)
     struct buf seqs;
     buf_init(&seqs, (2 * WAITING) * sizeof(uint64_t));
     struct wire_underway w = {.before = r->seq, .which = WIRE_UNDERWAY_OTHERS};
+    submit_now(r->conn->s); /* those of this round are not taken */
     if (!engine_waiting(r->conn->s->e, r->conn, &seqs))
         buf_reset(&seqs); /* never so many; then all count as taken */
     w.count = (uint32_t)(seqs.n / sizeof(uint64_t));
