@@ -317,7 +317,7 @@ enum err_code engine_open(const struct engine_options *o, struct engine **out, s
         code = err_set(why, ERR_BUG, NULL, "%s: reading units and quotas", e->dir);
     if (code == ERR_OK)
         code = restored_done(e, why);
-    if (code == ERR_OK && done_resume(e) != ERR_OK)
+    if (code == ERR_OK && !o->still && done_resume(e) != ERR_OK)
         code = err_set(why, ERR_BUG, NULL, "%s: reading what was under way", e->dir);
     FAULT_STEP("store.recovery.resumed");
     if (code == ERR_OK)

@@ -90,17 +90,18 @@ void news_free(struct news **n);
 struct engine_options {
     const char *dir; /* made when it is missing (its parent exists) */
     uint64_t cache_size, segment_size, checkpoint_ms, checkpoint_size;
-    uint64_t message_limit;            /* raw bytes of one message */
-    int64_t undelete_us;               /* how far back deleted mail can be had */
-    uint64_t reserve;                  /* free bytes below which nothing is added */
-    int64_t trace_us;                  /* how long traces are kept */
-    uint64_t log_size;                 /* of a log file; 0: 10 MiB */
-    uint64_t log_keep;                 /* bytes of log that holds may keep; 0: no bound */
-    uint32_t slice;                    /* records in a transaction of care and upgrades; 0: 256 */
-    unsigned quota_grace;              /* per cent of its limits by which a delivery may pass them */
-    unsigned quota_warning;            /* per cent at which an account is warned; 0: never */
-    uint64_t queue_retry_ms;           /* first wait for a full recipient */
-    uint64_t queue_lifetime_ms;        /* a full recipient is given up after it; 0: at the first try */
+    uint64_t message_limit;     /* raw bytes of one message */
+    int64_t undelete_us;        /* how far back deleted mail can be had */
+    uint64_t reserve;           /* free bytes below which nothing is added */
+    int64_t trace_us;           /* how long traces are kept */
+    uint64_t log_size;          /* of a log file; 0: 10 MiB */
+    uint64_t log_keep;          /* bytes of log that holds may keep; 0: no bound */
+    uint32_t slice;             /* records in a transaction of care and upgrades; 0: 256 */
+    unsigned quota_grace;       /* per cent of its limits by which a delivery may pass them */
+    unsigned quota_warning;     /* per cent at which an account is warned; 0: never */
+    uint64_t queue_retry_ms;    /* first wait for a full recipient */
+    uint64_t queue_lifetime_ms; /* a full recipient is given up after it; 0: at the first try */
+    bool still;                 /* open only to look: requests that were under way wait for the next start */
     bool (*meta_ok)(struct span meta); /* for verify: whether a parser's record can be read; may be NULL */
     void (*done)(void *arg, struct news *n); /* called on the writer thread after each batch */
     /* While an older store is upgraded, before engine_open returns; may be NULL. */

@@ -6,6 +6,8 @@
 #include "common/base/clock.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static char dir[DRIVE_DIR], store[300];
 static struct engine_options options;
@@ -243,6 +245,129 @@ static void test_failure_after_slices(void **state)
     job_free(&intent);
 }
 
+/* -- requests in slices, one slice in a batch: whatever batch was the last, the store is whole -- */
+
+enum { MANY = 600 }; /* three slices */
+static struct engine *hurried;
+
+static void hurry(const struct news *n)
+{
+    (void)n;
+    if (hurried)
+        engine_hurry(hurried); /* no second slice in the next batch */
+}
+
+static struct job *rename_job(uint64_t inbox)
+{
+    struct job *j = drive_session_job(WIRE_RENAME, 1, inbox);
+    assert_true(wire_put_text(&j->body, SPAN("INBOX")) && wire_put_text(&j->body, SPAN("Cũ")));
+    return j;
+}
+
+static struct job *sliced_job(int which, uint64_t inbox)
+{
+    switch (which) {
+    case 0:
+        return drive_flags_job(1, inbox, 1, MANY, STORE_SEEN);
+    case 1:
+        return drive_copy_job(1, inbox, 1, MANY, "Copies", false);
+    case 2:
+        return drive_copy_job(1, inbox, 1, MANY, "Copies", true);
+    case 3:
+        return drive_expunge_job(1, inbox);
+    default:
+        return rename_job(inbox);
+    }
+}
+enum { SLICED_JOBS = 5 };
+
+/* The process leaves once n batches of it are durable. True: it had come to its end before. */
+static bool leave_after(int which, unsigned n)
+{
+    int status;
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        hurried = drive_open(&options);
+        const uint64_t inbox = drive_status(hurried, 1, "INBOX").id;
+        drive_watch(hurry);
+        engine_hurry(hurried);
+        drive_leave_after(n);
+        const enum err_code code = drive_call(hurried, sliced_job(which, inbox))->code;
+        _exit(code == ERR_OK ? 3 : 4);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status) && (WEXITSTATUS(status) == 9 || WEXITSTATUS(status) == 3));
+    return WEXITSTATUS(status) == 3;
+}
+
+static uint32_t count_in(struct engine *e, const char *name)
+{
+    return drive_status(e, 1, name).messages;
+}
+
+static void check_done(struct engine *e, int which)
+{
+    static const struct {
+        const char *to;
+        uint32_t inbox, there, unseen;
+    } want[SLICED_JOBS] = {{"Copies", MANY, 0, 0},
+                           {"Copies", MANY, MANY, MANY},
+                           {"Copies", 0, MANY, 0},
+                           {"Copies", 0, 0, 0},
+                           {"Cũ", 0, MANY, 0}};
+    assert_int_equal(count_in(e, "INBOX"), want[which].inbox);
+    assert_int_equal(count_in(e, want[which].to), want[which].there);
+    assert_int_equal(drive_status(e, 1, "INBOX").unseen, want[which].unseen);
+}
+
+static void copy_store(const char *from, const char *to)
+{
+    char command[1100];
+    snprintf(command, sizeof command, "rm -rf '%s' && cp -a '%s' '%s'", to, from, to);
+    assert_int_equal(system(command), 0);
+}
+
+static void test_verify_at_each_slice(void **state)
+{
+    (void)state;
+    char base[320];
+    struct engine *e = drive_open(&options);
+    drive_deliver(e, 1, "a message");
+    drive_create(e, 1, "Copies");
+    for (int i = 1; i < MANY; i++)
+        engine_submit(e, drive_delivery(1, "a message", false));
+    drive_deliver(e, 2, "behind them");
+    engine_close(&e);
+    snprintf(base, sizeof base, "%s.base", store);
+    copy_store(store, base);
+    for (int which = 0; which < SLICED_JOBS; which++) {
+        unsigned deaths = 0;
+        copy_store(base, store);
+        if (which == 3) { /* what it expunges */
+            e = drive_open(&options);
+            drive_flags(e, 1, drive_status(e, 1, "INBOX").id, 1, MANY, STORE_DELETED);
+            engine_close(&e);
+            copy_store(store, base);
+        }
+        while (!leave_after(which, ++deaths)) {
+            options.still = true;
+            e = drive_open(&options); /* as the last batch left it */
+            assert_clean(e);
+            engine_close(&e);
+            options.still = false;
+            e = drive_open(&options); /* gone on with */
+            drive_deliver(e, 2, "behind it");
+            assert_clean(e);
+            if (deaths > 1)
+                check_done(e, which);
+            engine_close(&e);
+            copy_store(base, store);
+        }
+        assert_in_range(deaths, 4, 20);
+    }
+}
+
 static void test_meta(void **state)
 {
     (void)state;
@@ -293,6 +418,7 @@ int main(void)
         RECORDS_TEST(test_outcomes),
         RECORDS_TEST(test_failure_after_slices),
         RECORDS_TEST(test_meta),
+        RECORDS_TEST(test_verify_at_each_slice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
