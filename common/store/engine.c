@@ -102,11 +102,11 @@ void engine_submit(struct engine *e, struct job *j)
             small = true;
         }
     }
+    pthread_mutex_unlock(&e->lock);
     if (large)
         pthread_cond_signal(&e->large_work);
     if (small)
         pthread_cond_signal(&e->work);
-    pthread_mutex_unlock(&e->lock);
 }
 
 static bool add_waiting(const struct job *j, const void *owner, struct buf *out)

@@ -97,19 +97,24 @@ static void tell_units(struct tx *t, const struct rec_quota *q)
     units_add(t, &to);
 }
 
-enum err_code quota_put(struct tx *t, const struct uuid *id, struct rec_quota *q)
+/* What a change of the record, which was written, is for others. */
+static void tell(struct tx *t, const struct uuid *id, struct rec_quota *q)
 {
-    unsigned char v[REC_QUOTA];
-    rec_quota_put(q, v);
-    enum err_code code = tx_put(t, T_QUOTA, key_uuid(id), span_of(v, sizeof v));
-    if (code != ERR_OK)
-        return code;
     tell_units(t, q);
     tell_full(t, id, q);
     q->was_bytes = q->bytes;
     q->was_messages = q->messages;
     q->was_unit = q->unit;
-    return ERR_OK;
+}
+
+enum err_code quota_put(struct tx *t, const struct uuid *id, struct rec_quota *q)
+{
+    unsigned char v[REC_QUOTA];
+    rec_quota_put(q, v);
+    enum err_code code = tx_put(t, T_QUOTA, key_uuid(id), span_of(v, sizeof v));
+    if (code == ERR_OK)
+        tell(t, id, q);
+    return code;
 }
 
 /* -- limits -- */
@@ -195,20 +200,41 @@ void quota_limits_changed(struct tx *t, const struct uuid *id, struct rec_quota 
 
 /* -- changes -- */
 
+/* Every message comes by here: its record is looked up once, to be read and to be written. */
+static enum err_code take(struct edit *x, const struct uuid *id, const struct quota_wish *w,
+                          struct rec_quota *q)
+{
+    unsigned char v[REC_QUOTA];
+    size_t n;
+    enum err_code code = edit_get(x, key_uuid(id), false, v, sizeof v, &n);
+    const bool fresh = code == ERR_MISSING;
+    *q = (struct rec_quota){.bytes = 0};
+    if (code == ERR_OK && !rec_quota_get(span_of(v, n), q))
+        return ERR_BUG;
+    if (code != ERR_OK && !fresh)
+        return code;
+    if (!fits(x->t, q, w))
+        return ERR_LIMIT;
+    q->bytes += w->bytes;
+    q->messages += w->messages;
+    if (w->now_us)
+        q->last_delivery_us = w->now_us;
+    watch_threshold(x->t, id, q, true);
+    rec_quota_put(q, v);
+    return fresh ? tx_put(x->t, T_QUOTA, key_uuid(id), span_of(v, sizeof v))
+                 : edit_put(x, span_of(v, sizeof v));
+}
+
 enum err_code quota_take(struct tx *t, const struct uuid *id, const struct quota_wish *w)
 {
     struct rec_quota q;
-    enum err_code code = quota_get(t, id, &q);
-    if (code == ERR_OK && !fits(t, &q, w))
-        code = ERR_LIMIT;
-    if (code != ERR_OK)
-        return code;
-    q.bytes += w->bytes;
-    q.messages += w->messages;
-    if (w->now_us)
-        q.last_delivery_us = w->now_us;
-    watch_threshold(t, id, &q, true);
-    return quota_put(t, id, &q);
+    struct edit x;
+    enum err_code code = edit_open(&x, t, T_QUOTA);
+    if (code == ERR_OK)
+        code = edit_close(&x, take(&x, id, w, &q));
+    if (code == ERR_OK)
+        tell(t, id, &q);
+    return code;
 }
 
 enum err_code quota_move(struct tx *t, const struct uuid *id, int64_t bytes, int64_t messages)
