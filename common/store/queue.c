@@ -16,7 +16,7 @@ bool queue_target_put(struct buf *out, const struct wire_target *w, struct span 
            buf_add_span(out, address);
 }
 
-enum err_code queue_put(struct tx *t, uint64_t id, const struct rec_queue *q)
+static enum err_code entry_put(struct tx *t, uint64_t id, const struct rec_queue *q)
 {
     unsigned char key[KEY_ID];
     struct buf v;
@@ -28,13 +28,43 @@ enum err_code queue_put(struct tx *t, uint64_t id, const struct rec_queue *q)
     return code;
 }
 
+static enum err_code progress_put(struct tx *t, uint64_t id, const struct rec_queue *q)
+{
+    unsigned char key[KEY_PROGRESS], v[REC_PROGRESS];
+    key_progress(key, id);
+    rec_progress_put(q, v);
+    return tx_put(t, T_QUEUE, span_of(key, sizeof key), span_of(v, sizeof v));
+}
+
+static enum err_code progress_drop(struct tx *t, uint64_t id)
+{
+    unsigned char key[KEY_PROGRESS];
+    key_progress(key, id);
+    enum err_code code = tx_del(t, T_QUEUE, span_of(key, sizeof key));
+    return code == ERR_MISSING ? ERR_OK : code;
+}
+
+enum err_code queue_put(struct tx *t, uint64_t id, const struct rec_queue *q)
+{
+    enum err_code code = entry_put(t, id, q);
+    return code == ERR_OK ? progress_drop(t, id) : code;
+}
+
 /* The record's views live in v. */
 enum err_code queue_get(struct tx *t, uint64_t id, struct buf *v, struct rec_queue *out)
 {
-    unsigned char key[KEY_ID];
-    put_be64(key, id);
-    enum err_code code = tx_get_buf(t, T_QUEUE, span_of(key, sizeof key), v);
-    return code == ERR_OK && !rec_queue_get(buf_span(v), out) ? ERR_BUG : code;
+    unsigned char key[KEY_PROGRESS], progress[REC_PROGRESS];
+    size_t n;
+    key_progress(key, id);
+    enum err_code code = tx_get_buf(t, T_QUEUE, span_of(key, KEY_ID), v);
+    if (code != ERR_OK)
+        return code;
+    if (!rec_queue_get(buf_span(v), out))
+        return ERR_BUG;
+    code = tx_get(t, T_QUEUE, span_of(key, sizeof key), progress, sizeof progress, &n);
+    if (code == ERR_MISSING)
+        return ERR_OK;
+    return code == ERR_OK && !rec_progress_get(span_of(progress, n), out) ? ERR_BUG : code;
 }
 
 enum err_code queue_due_set(struct tx *t, int64_t due_us, uint64_t id, bool on)
@@ -50,7 +80,7 @@ enum err_code queue_new(struct tx *t, const struct rec_queue *q, uint64_t *id)
 {
     enum err_code code = id_take(t->e, ID_QUEUE, id);
     if (code == ERR_OK)
-        code = queue_put(t, *id, q);
+        code = entry_put(t, *id, q);
     if (code == ERR_OK)
         code = queue_due_set(t, q->due_us, *id, true);
     t->queue_due = true;
@@ -62,6 +92,8 @@ enum err_code queue_drop(struct tx *t, uint64_t id, const struct rec_queue *q)
     unsigned char key[KEY_ID];
     put_be64(key, id);
     enum err_code code = tx_del(t, T_QUEUE, span_of(key, sizeof key));
+    if (code == ERR_OK)
+        code = progress_drop(t, id);
     return code == ERR_OK ? queue_due_set(t, q->due_us, id, false) : code;
 }
 
@@ -308,7 +340,7 @@ static enum err_code slice_finish(struct tx *t, struct slicing *s)
     if (!s->w.finished) {
         q->cursor = s->w.cursor;
         q->trace_lines++;
-        return queue_put(t, s->w.queue_id, q);
+        return s->full ? queue_put(t, s->w.queue_id, q) : progress_put(t, s->w.queue_id, q);
     }
     if (!q->left_count)
         return queue_drop(t, s->w.queue_id, q);

@@ -3,7 +3,7 @@
 #include "common/store/rec.h"
 #include <assert.h>
 
-enum { QUOTA_VERSION = 2, QUEUE_VERSION = 2, UNIT_VERSION = 2, REPEAT_VERSION = 2, CHANGE_VERSION = 2 };
+enum { QUOTA_VERSION = 2, QUEUE_VERSION = 3, UNIT_VERSION = 2, REPEAT_VERSION = 2, CHANGE_VERSION = 2 };
 
 /* -- a cursor into a fixed record -- */
 struct put {
@@ -393,6 +393,28 @@ struct rec_flags rec_flags_at(const struct rec_change *r, uint32_t i)
                               .count = r->single ? 1 : get_be32(p + 22)};
 }
 
+void key_progress(unsigned char key[KEY_PROGRESS], uint64_t queue_id)
+{
+    put_be64(key, queue_id);
+    key[KEY_ID] = 0;
+}
+
+void rec_progress_put(const struct rec_queue *r, unsigned char out[REC_PROGRESS])
+{
+    out[0] = REC_VERSION;
+    memcpy(out + 1, r->cursor.b, KEY_UUID);
+    put_be32(out + 1 + KEY_UUID, r->trace_lines);
+}
+
+bool rec_progress_get(struct span v, struct rec_queue *r)
+{
+    if (v.n != REC_PROGRESS || v.p[0] != REC_VERSION)
+        return false;
+    memcpy(r->cursor.b, v.p + 1, KEY_UUID);
+    r->trace_lines = get_be32(v.p + 1 + KEY_UUID);
+    return true;
+}
+
 bool rec_queue_put(const struct rec_queue *r, struct buf *out)
 {
     bool ok = buf_add_u8(out, QUEUE_VERSION) && buf_add(out, r->trace, TRACE_TEXT - 1) &&
@@ -430,14 +452,14 @@ bool rec_queue_get(struct span v, struct rec_queue *out)
     out->left_count = 0;
     out->left = SPAN_NONE;
     memset(out->note, 0, sizeof out->note);
-    if (version == QUEUE_VERSION) {
+    if (version >= 2) {
         out->kind = read_u8(&r);
         out->left_count = read_u32(&r);
         out->left = read_bytes(&r, read_u32(&r));
         for (size_t i = 0; i < QUEUE_NOTES; i++)
             out->note[i] = read_u64(&r);
     }
-    return !r.bad && (version == 1 || version == QUEUE_VERSION);
+    return !r.bad && version >= 1 && version <= QUEUE_VERSION;
 }
 
 bool rec_done_put(const struct rec_done *r, struct buf *out)

@@ -222,6 +222,14 @@ struct rec_queue {
     struct span left;           /* targets that were full: tried again when the others are done */
     uint64_t note[QUEUE_NOTES]; /* of both warnings: bytes, their limit, messages, their limit */
 };
+/* How far its slices are, under its key and one byte: the entry of a circular may have hundreds of kilobytes,
+ * which are not written anew with each slice. While there is none, the entry's own cursor and trace_lines
+ * count. */
+enum { KEY_PROGRESS = KEY_ID + 1, REC_PROGRESS = 1 + KEY_UUID + 4 };
+void key_progress(unsigned char key[KEY_PROGRESS], uint64_t queue_id);
+void rec_progress_put(const struct rec_queue *r, unsigned char out[REC_PROGRESS]);
+/* Into r->cursor and r->trace_lines. */
+bool rec_progress_get(struct span v, struct rec_queue *r) CHECK_RESULT;
 bool rec_queue_put(const struct rec_queue *r, struct buf *out) CHECK_RESULT;
 bool rec_queue_get(struct span v, struct rec_queue *out) CHECK_RESULT;
 

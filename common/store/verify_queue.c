@@ -48,18 +48,22 @@ static enum err_code look_queue(struct verify *v, struct dues *entries, struct d
     struct scan s;
     struct span key, value;
     struct rec_queue q;
+    uint64_t last = 0;
     enum err_code code = tx_begin(v->e, true, &t);
     if (code != ERR_OK)
         return code;
     scan_open(&s, &t, T_QUEUE, SPAN_NONE, 0, 256 << 10);
     while (scan_next(&s, &key, &value)) {
         v->done++;
+        if (key.n == KEY_PROGRESS && get_be64(key.p) == last && rec_progress_get(value, &q))
+            continue;
         if (key.n != KEY_ID || !rec_queue_get(value, &q)) {
             verify_tell(v, false, "a queue entry is broken");
             continue;
         }
         verify_count(v, q.content);
-        due_add(entries, (uint64_t)q.due_us, get_be64(key.p));
+        last = get_be64(key.p);
+        due_add(entries, (uint64_t)q.due_us, last);
     }
     code = scan_close(&s);
     if (code == ERR_OK && !v->watching) {

@@ -43,8 +43,10 @@ static void count_table(struct tx *t, enum table table, struct ids *out)
             ids_add(out, row.content);
         else if (table == T_CHANGE && rec_change_get(value, &change))
             assert_true(change_contents(&change, out));
-        else if (table == T_QUEUE && rec_queue_get(value, &queue))
+        else if (table == T_QUEUE && key.n == KEY_ID && rec_queue_get(value, &queue))
             ids_add(out, queue.content);
+        else if (table == T_QUEUE && key.n == KEY_PROGRESS && rec_progress_get(value, &queue))
+            continue;
         else
             fail_msg("a record of table %d is broken", table);
     }

@@ -869,6 +869,14 @@ static void test_queue(void **state)
     t = begin();
     store_slice(relay, &s, t, on_done);
     assert_int_equal(finish(t), ERR_STATE); /* behind the cursor */
+    /* another slice, before anything writes the entry itself anew */
+    s = (struct store_slice){.queue_id = id, .to = members + 3, .to_count = 1, .cursor = env_account(33)};
+    t = begin();
+    store_slice(relay, &s, t, on_done);
+    assert_int_equal(finish(t), ERR_OK);
+    t = begin();
+    store_slice(relay, &s, t, on_done);
+    assert_int_equal(finish(t), ERR_STATE);
     t = begin();
     store_defer(relay, id, clock_wall_us() - 1, SPAN("a break"), t, on_done);
     assert_int_equal(finish(t), ERR_OK);
@@ -876,9 +884,9 @@ static void test_queue(void **state)
     store_lease(relay, 5000, t, on_queued);
     assert_int_equal(finish(t), ERR_OK);
     assert_int_equal(got.uid, 1); /* attempts */
-    assert_string_equal(got.text, "s@example.net|all@x|20");
+    assert_string_equal(got.text, "s@example.net|all@x|21");
     s = (struct store_slice){
-        .queue_id = id, .to = members + 3, .to_count = 2, .cursor = env_account(34), .finished = true};
+        .queue_id = id, .to = members + 4, .to_count = 1, .cursor = env_account(34), .finished = true};
     t = begin();
     store_slice(relay, &s, t, on_done);
     assert_int_equal(finish(t), ERR_OK);
