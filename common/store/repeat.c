@@ -110,14 +110,25 @@ enum err_code repeat_keep(struct tx *t, const unsigned char key[REPEAT_KEY], str
 
 /* -- confirmations -- */
 
+/* The same; *at is where it may well be, and then where the next one may be: both lists have one order. */
+static bool names_next(struct span targets, size_t *at, const unsigned char what[REC_REPEAT_TARGET])
+{
+    if (*at < targets.n && memcmp(targets.p + *at, what, REC_REPEAT_TARGET) == 0) {
+        *at += REC_REPEAT_TARGET;
+        return true;
+    }
+    return names(targets, what);
+}
+
 /* A group without the targets whose 250 was written. */
 static bool add_without(const struct rec_repeat_group *g, struct span told, struct buf *targets,
                         struct buf *groups)
 {
     bool ok = true;
+    size_t next = 0;
     buf_reset(targets);
     for (size_t at = 0; at < g->targets.n && ok; at += REC_REPEAT_TARGET)
-        if (!names(told, (const unsigned char *)g->targets.p + at))
+        if (!names_next(told, &next, (const unsigned char *)g->targets.p + at))
             ok = buf_add(targets, g->targets.p + at, REC_REPEAT_TARGET);
     struct rec_repeat_group left = *g;
     left.targets = buf_span(targets);
