@@ -53,6 +53,7 @@ struct place {
 struct waiting {
     struct place place;
     size_t n;
+    bool cut; /* behind the end of its file since */
     UT_hash_handle hh;
     unsigned char bytes[];
 };
@@ -65,8 +66,9 @@ struct paged {
 };
 static struct pages {
     int mail_dir, db_dir, journal;
-    pthread_mutex_t lock;  /* guards the lists and files */
-    pthread_mutex_t going; /* held while pages go to the disk */
+    pthread_mutex_t lock;    /* guards the lists and files */
+    pthread_mutex_t going;   /* held while pages go to the disk */
+    pthread_mutex_t placing; /* held while one of them is written in place, and while a file is cut */
     struct waiting *fresh, *leaving;
     size_t bytes;    /* of fresh */
     uint64_t rounds; /* of pages that went */
@@ -85,6 +87,7 @@ static struct pages {
        .journal = -1,
        .lock = PTHREAD_MUTEX_INITIALIZER,
        .going = PTHREAD_MUTEX_INITIALIZER,
+       .placing = PTHREAD_MUTEX_INITIALIZER,
        .naming = PTHREAD_MUTEX_INITIALIZER};
 
 static bool write_all(int fd, const void *from, size_t n, int64_t at)
@@ -147,7 +150,9 @@ static bool in_place(const struct waiting *list)
         size_t i = 0;
         while (p.files[i].ino != w->place.ino)
             i++;
-        ok = write_all(p.files[i].fd, w->bytes, w->n, w->place.at);
+        pthread_mutex_lock(&p.placing);
+        ok = w->cut || write_all(p.files[i].fd, w->bytes, w->n, w->place.at);
+        pthread_mutex_unlock(&p.placing);
         synced[i] = true;
         if (w == list)
             FAULT_STEP("store.pages.torn");
@@ -176,7 +181,7 @@ static void wait_on(void)
     {
         HASH_DEL(p.leaving, w);
         HASH_FIND(hh, p.fresh, &w->place, sizeof w->place, newer);
-        if (newer) {
+        if (newer || w->cut) {
             free(w);
             continue;
         }
@@ -294,7 +299,7 @@ static const struct waiting *waiting_at(struct place place)
     HASH_FIND(hh, p.fresh, &place, sizeof place, w);
     if (!w)
         HASH_FIND(hh, p.leaving, &place, sizeof place, w);
-    return w;
+    return w && w->cut ? NULL : w;
 }
 
 /* Put what waits over what was read of the file; the file may end before it. */
@@ -449,10 +454,37 @@ static int on_fsync(int fd)
     return error ? error : fdatasync(fd) == 0 ? 0 : errno;
 }
 
+/* Pages that wait for their place behind the new end of a file wait no longer. */
+static void cut(uint64_t ino, off_t size)
+{
+    struct waiting *w, *next;
+    pthread_mutex_lock(&p.lock);
+    HASH_ITER(hh, p.fresh, w, next)
+    {
+        if (w->place.ino != ino || w->place.at < size)
+            continue;
+        HASH_DEL(p.fresh, w);
+        p.bytes -= w->n;
+        free(w);
+    }
+    for (w = p.leaving; w; w = w->hh.next)
+        w->cut = w->cut || (w->place.ino == ino && w->place.at >= size);
+    pthread_mutex_unlock(&p.lock);
+}
+
+/* The library cuts a file whenever its last page becomes free: often, within transactions, and while others
+ * wait for them. So nothing goes to the disk here. A journal under way may hold pages behind the new end;
+ * after a crash these are written again, as the pages are that say how long the file was: recovery cuts it
+ * anew. */
 static int on_ftruncate(int fd, off_t size)
 {
-    int error = is_paged(fd) ? go() : 0;
-    return error ? error : ftruncate(fd, size) == 0 ? 0 : errno;
+    if (!is_paged(fd))
+        return ftruncate(fd, size) == 0 ? 0 : errno;
+    pthread_mutex_lock(&p.placing);
+    cut(inode(fd), size);
+    int error = ftruncate(fd, size) == 0 ? 0 : errno;
+    pthread_mutex_unlock(&p.placing);
+    return error;
 }
 
 static const char *last_part(const char *path)

@@ -580,6 +580,86 @@ static void test_checksums_of_pages(void **state)
     assert_int_equal(page_sum_size(head), 0);
 }
 
+/* Records with pages of their own come and go, so that a file grows and is cut, while checkpoints write its
+ * pages: it is whole for Berkeley DB's own check and ends where its pages do, also after a death. */
+enum { LARGE = 24, LARGE_ROUNDS = 60, LARGE_BYTES = 3000 };
+static _Atomic bool checkpoints_end;
+
+static void *checkpoints(void *engine)
+{
+    while (!atomic_load(&checkpoints_end))
+        env_checkpoint(engine, false);
+    return NULL;
+}
+
+static void large_record(struct engine *e, uint32_t i, char fill, bool put)
+{
+    char bytes[LARGE_BYTES], got[LARGE_BYTES];
+    unsigned char key[REPEAT_KEY] = {7};
+    const struct span k = span_of(key, sizeof key);
+    struct tx t;
+    size_t n = 0;
+    put_be32(key + REPEAT_KEY - 4, i);
+    memset(bytes, fill, sizeof bytes);
+    assert_int_equal(tx_begin(e, false, &t), ERR_OK);
+    if (put) {
+        assert_int_equal(tx_put(&t, T_REPEAT, k, span_of(bytes, sizeof bytes)), ERR_OK);
+    } else {
+        assert_int_equal(tx_get(&t, T_REPEAT, k, got, sizeof got, &n), ERR_OK);
+        assert_int_equal(n, sizeof got);
+        assert_memory_equal(got, bytes, sizeof got);
+        assert_int_equal(tx_del(&t, T_REPEAT, k), ERR_OK);
+    }
+    assert_int_equal(tx_commit(&t), ERR_OK);
+    tx_free(&t);
+}
+
+static void large_records(struct engine *e)
+{
+    pthread_t thread;
+    atomic_store(&checkpoints_end, false);
+    assert_int_equal(pthread_create(&thread, NULL, checkpoints, e), 0);
+    for (int round = 0; round < LARGE_ROUNDS; round++) {
+        for (uint32_t i = 0; i < LARGE; i++)
+            large_record(e, i, (char)('a' + round % 26), true);
+        usleep((useconds_t)(round % 4) * 1000); /* the checkpoint is here or there */
+        for (uint32_t i = LARGE; i-- > 0;)
+            large_record(e, i, (char)('a' + round % 26), false);
+    }
+    atomic_store(&checkpoints_end, true);
+    pthread_join(thread, NULL);
+}
+
+static void files_are_whole(void)
+{
+    char path[400];
+    snprintf(path, sizeof path, "%s/db/repeat.db", store);
+    DB *db = NULL;
+    DB_BTREE_STAT *st = NULL;
+    assert_int_equal(db_create(&db, NULL, 0), 0);
+    assert_int_equal(db->open(db, NULL, path, NULL, DB_BTREE, DB_RDONLY, 0), 0);
+    assert_int_equal(db->stat(db, NULL, &st, DB_FAST_STAT), 0);
+    assert_int_equal(size_of(path),
+                     (uint64_t)st->bt_pagecnt * st->bt_pagesize); /* it ends where the tree does */
+    free(st);
+    assert_int_equal(db->close(db, 0), 0);
+    assert_int_equal(db_create(&db, NULL, 0), 0);
+    assert_int_equal(db->verify(db, path, NULL, NULL, 0), 0); /* it closes the handle */
+}
+
+static void test_files_are_cut(void **state)
+{
+    (void)state;
+    struct engine *e = open_engine();
+    large_records(e);
+    engine_close(&e);
+    files_are_whole();
+    in_child(large_records);
+    e = open_engine(); /* recovers */
+    engine_close(&e);
+    files_are_whole();
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -711,6 +791,7 @@ int main(void)
         ENGINE_TEST(test_log_has_a_spare),
         ENGINE_TEST(test_changes_near_and_far),
         ENGINE_TEST(test_contents_come_from_the_log),
+        ENGINE_TEST(test_files_are_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
