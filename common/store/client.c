@@ -363,7 +363,7 @@ static void on_patience(void *arg)
         uint64_t waited_ms = now - hopeful_since(p);
         if (waited_ms >= s->patience_ms * (p->begun || p->taken ? TAKEN : 1))
             fail(p, ERR_RETRY);
-        ping = ping || waited_ms >= s->patience_ms / PINGS;
+        ping = true; /* also while others are answered: the time of its beginning moves by pings alone */
     }
     if (ping && s->up && now - s->ping_ms >= s->patience_ms / PINGS) {
         const struct wire_ping w = {s->patience_ms / BEGIN};

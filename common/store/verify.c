@@ -598,7 +598,8 @@ static const struct {
               {"segments", verify_segments}, {"files", verify_files},       {"losses", verify_losses}};
 enum { PHASES = sizeof phases / sizeof *phases };
 
-/* A step of the phase; a damaged page ends the phase, and is a finding. */
+/* A step of the phase. A damaged page is a finding, and ends it all: sums over what was seen in part would be
+ * wrong, and what is put right by them. */
 static enum err_code step(struct verify *v, bool *end)
 {
     const uint64_t refused = pages_refused();
@@ -607,12 +608,18 @@ static enum err_code step(struct verify *v, bool *end)
     if (code != ERR_BUG || pages_refused() == refused)
         return code;
     pages_damaged(file, sizeof file);
-    verify_tell(v, false,
-                "db/%s has a damaged page: %s were not looked at to their end; bring the store back from a "
-                "backup",
-                file, phases[v->phase].name);
+    verify_tell(
+        v, false,
+        "db/%s has a damaged page: %s and what comes behind them were not looked at to their end; bring the "
+        "store back from a backup",
+        file, phases[v->phase].name);
+    code = ERR_OK;
+    v->suspects.n = 0;
+    if (v->watching)
+        code = watch(v); /* nothing */
+    v->phase = PHASES - 1;
     *end = true;
-    return ERR_OK;
+    return code;
 }
 
 enum err_code read_verify(struct tx *t, struct query *q)

@@ -120,6 +120,10 @@ enum err_code verify_records(struct verify *v, bool *end)
     struct tx t;
     struct odd o = {.n = 0};
     bool over = false;
+    unsigned char from[sizeof v->at_key];
+    const size_t from_n = v->at_key_n;
+    const bool from_met = v->at_key_met;
+    memcpy(from, v->at_key, sizeof from);
     buf_init(&o.keys, (size_t)ODD * 1024);
     enum err_code code = tx_begin(v->e, true, &t);
     if (code == ERR_OK)
@@ -128,6 +132,11 @@ enum err_code verify_records(struct verify *v, bool *end)
     if (code == ERR_OK)
         code = judge(v, table, &o);
     buf_free(&o.keys);
+    if (code != ERR_OK) { /* what seemed odd was not judged: once more from there */
+        memcpy(v->at_key, from, sizeof from);
+        v->at_key_n = from_n;
+        v->at_key_met = from_met;
+    }
     if (code == ERR_OK && over) {
         v->at++;
         v->at_key_n = 0;

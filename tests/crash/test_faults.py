@@ -377,6 +377,7 @@ def test_damaged_database_page(w):
     flip(path, victim * size + size // 2)
     w.start()
     assert 'damaged' not in w.p.adm('status').stdout
+    w.p.adm('store', 'verify')  # the look at half of it has changed nothing
     w.whole()
     say('a damaged page of content.db', '%d of %d messages were told NO, the others served, stored lived on' % (refused, len(uids)))
 
@@ -555,6 +556,43 @@ def test_flush_that_hangs():
             inbox = w.inbox()
             assert [inbox.count(k % hang) for k in ('smtp%d', 'lmtp%d', 'imap%d', 'late%d')] == [1, 1, 1, 1], inbox
         say('the disk hangs in a flush', 'what was taken is waited for; told "may be done" after three patiences, and once after repeats')
+    finally:
+        w.close()
+
+
+def test_long_queue_is_no_standstill():
+    """A large message that takes long keeps another large one waiting beyond the patience, while the writer serves the small ones
+    at once: nothing is given up."""
+    patience = 3
+    w = World('store_patience = %ds\n' % patience)
+    try:
+        codes, took = {}, {}
+
+        def send(ident):
+            begin = time.monotonic()
+            with w.p.smtp() as s:
+                s.sock.settimeout(60)
+                try:
+                    s.sendmail('a@ngoai.example', ['mot@gialai.example'], w.text(ident, 1500000))
+                    codes[ident] = 250
+                except smtplib.SMTPDataError as e:
+                    codes[ident] = e.smtp_code
+            took[ident] = time.monotonic() - begin
+        w.pages['stored'].arm('store.large.copied', STALL, (2 * patience + 1) * 1000)
+        threads = [threading.Thread(target=send, args=('lon%d' % i,)) for i in range(2)]
+        threads[0].start()
+        prov.until(lambda: w.pages['stored'].fired(), 20)
+        threads[1].start()
+        small = 0
+        while any(t.is_alive() for t in threads):
+            assert w.deliver() == 250
+            small += 1
+            time.sleep(0.1)
+        assert codes == {'lon0': 250, 'lon1': 250}, codes
+        assert min(took.values()) > patience and small > 5, (took, small)
+        inbox = w.inbox()
+        assert inbox.count('lon0') == inbox.count('lon1') == 1
+        say('a large message that takes long', 'the one behind it waited %.1f s, %d small ones did not' % (took['lon1'], small))
     finally:
         w.close()
 
