@@ -220,7 +220,8 @@ class Owner(ImapActor):
             self.note('%s -> %s' % (what, e))
             if 'UNAVAILABLE' not in str(e):
                 raise Violation('%s: %s' % (what, e))
-            self.look([self.boxes, after], what + ' (refused)')
+            # NO is a promise, too, but where it says that nobody can know.
+            self.look([self.boxes, after] if 'nevertheless' in str(e) else [self.boxes], what + ' (refused)')
             return None
         self.note('%s -> %s' % (what, got[0][:60]))
         self.boxes = after
