@@ -149,7 +149,8 @@ static enum run load(struct imap *s, struct select *x)
 
 static enum run after_status(struct imap *s, struct select *x)
 {
-    if (x->recent_from < s->view.uidnext && s->view.told) {
+    if (x->recent_from < s->view.uidnext && s->view.told &&
+        (x->kept.n || !view_recent_from(&s->view, x->recent_from))) {
         s->cmd.stage = SE_RECENT;
         store_rows(s->account, s->view.mailbox, x->recent_from, 0, imap_ask(s), on_recent);
         return RUN_WAIT;

@@ -3,6 +3,7 @@
  * thousand times; a set is sorted and joined once, and then looked up by bisection.
  * Which messages the numbers mean is the view's. */
 #include "imapd/seqset.h"
+#include <assert.h>
 #include <stdlib.h>
 
 static bool number(struct cursor *c, uint32_t *out, uint32_t *highest)
@@ -104,17 +105,22 @@ bool seqset_has(const struct seqset *set, uint32_t x)
 
 void uidset_add(struct uidset *u, uint32_t x)
 {
-    if (u->n && x <= u->v[u->n - 1].last)
-        return;
-    if (u->n && x == u->v[u->n - 1].last + 1) {
-        u->v[u->n - 1].last = x;
+    if (!u->n || x > u->v[u->n - 1].last)
+        uidset_add_range(u, x, x);
+}
+
+void uidset_add_range(struct uidset *u, uint32_t first, uint32_t last)
+{
+    assert(first <= last && (!u->n || first > u->v[u->n - 1].last));
+    if (u->n && first == u->v[u->n - 1].last + 1) {
+        u->v[u->n - 1].last = last;
         return;
     }
     if (u->n == u->cap) {
         u->cap = u->cap ? u->cap * 2 : 4;
         u->v = xrealloc(u->v, u->cap * sizeof *u->v);
     }
-    u->v[u->n++] = (struct range){x, x};
+    u->v[u->n++] = (struct range){first, last};
 }
 
 bool uidset_has(const struct uidset *u, uint32_t x)

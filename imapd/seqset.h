@@ -32,6 +32,8 @@ struct uidset {
 };
 /* number must not be below one that was added before. */
 void uidset_add(struct uidset *u, uint32_t number);
+/* first to last, above all that are in it. */
+void uidset_add_range(struct uidset *u, uint32_t first, uint32_t last);
 bool uidset_has(const struct uidset *u, uint32_t number);
 void uidset_free(struct uidset *u);
 /* Append "1:3,5" of count ascending numbers. */

@@ -371,6 +371,15 @@ void view_recent(struct view *v, uint32_t uid)
     v->recent_count++;
 }
 
+bool view_recent_from(struct view *v, uint32_t uid)
+{
+    if (v->recent.n || v->told != (size_t)v->uidnext - 1 || uid == 0 || uid >= v->uidnext)
+        return false;
+    uidset_add_range(&v->recent, uid, v->uidnext - 1);
+    v->recent_count = v->uidnext - uid;
+    return true;
+}
+
 void view_settle(struct view *v)
 {
     size_t to = 0;

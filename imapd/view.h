@@ -83,6 +83,10 @@ bool view_is_recent(const struct view *v, const struct view_row *r);
 /* The highest number that "*" means: message number or UID among the told rows; 0 when there are none. */
 uint32_t view_max(const struct view *v, bool uid);
 
+/* All from this UID on are recent, if that can be said without their rows: none of the mailbox's messages was
+ * ever expunged, and none is recent yet. Else false. */
+bool view_recent_from(struct view *v, uint32_t uid);
+
 /* Walk the told rows of a fixed set in order. at: where to go on, 0 at first. False: no more. */
 struct view_walk {
     size_t range, next;

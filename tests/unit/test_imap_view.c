@@ -293,6 +293,27 @@ static void test_settle(void **state)
     assert_int_equal(view.recent_count, 1);
 }
 
+static void test_recent_without_rows(void **state)
+{
+    (void)state;
+    open_five(false); /* UIDs 1 to 5, the next is 6 */
+    assert_false(view_recent_from(&view, 0));
+    assert_false(view_recent_from(&view, 6));
+    assert_true(view_recent_from(&view, 3));
+    assert_int_equal(view.recent_count, 3);
+    for (uint32_t uid = 1; uid <= 6; uid++)
+        assert_int_equal(uidset_has(&view.recent, uid), uid >= 3 && uid <= 5);
+    assert_false(view_recent_from(&view, 1)); /* some are known already */
+    view_recent(&view, 6);
+    assert_int_equal(view.recent_count, 4);
+    assert_true(uidset_has(&view.recent, 6));
+    view_close(&view);
+    struct store_mailbox gap = box(4, 6, 10);
+    view_open(&view, &gap, SPAN("x"), false);
+    assert_false(view_recent_from(&view, 3)); /* which one is gone is not known */
+    assert_int_equal(view.recent_count, 0);
+}
+
 static void test_keywords(void **state)
 {
     (void)state;
@@ -342,6 +363,7 @@ int main(void)
                                        T(test_a_view_with_news_is_not_dropped),
                                        T(test_empty_mailbox_needs_no_loading),
                                        T(test_settle),
+                                       T(test_recent_without_rows),
                                        T(test_keywords),
                                        T(test_walk)};
     return cmocka_run_group_tests(tests, NULL, NULL);
