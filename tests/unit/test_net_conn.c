@@ -281,22 +281,22 @@ static void deadlines(void **state)
     while (!r.k.ends)
         run(r.loop);
     assert_int_equal(r.k.why, CONN_END_TIMEOUT);
-    assert_in_range(clock_mono_ms() - begin, 60, 1000);
+    assert_in_range(clock_mono_ms() - begin, 60, 30000);
     expect(&r, "late\n");
     rig_down(&r);
 
     /* Input pushes the deadline forward. */
     rig_up(&r, NULL, 60000, NULL);
-    conn_deadline(r.k.c, 100, true);
+    conn_deadline(r.k.c, 1000, true);
     for (unsigned i = 0; i < 6; i++) {
-        run_for(r.loop, 40);
+        run_for(r.loop, 200);
         write_all(&r, "x");
         assert_int_equal(r.k.ends, 0);
     }
     begin = clock_mono_ms();
     while (!r.k.ends)
         run(r.loop);
-    assert_in_range(clock_mono_ms() - begin, 80, 1000);
+    assert_in_range(clock_mono_ms() - begin, 800, 30000);
     rig_down(&r);
 }
 
