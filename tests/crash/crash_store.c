@@ -699,7 +699,7 @@ int main(int argc, char **argv)
         fail("mmap", (unsigned long)errno, 0);
     if (argc > 4)
         power_start(argv[4]);
-    env_start(&env, "store_segment_size = 1M\nstore_checkpoint_interval = 500ms\nstore_log_size = 1M\n");
+    env_start(&env, "store_segment_size = 1M\nstore_checkpoint_interval = 100ms\nstore_log_size = 1M\n");
     env_loop_free(&env); /* each child has its own, and none is inherited */
     for (unsigned i = 0; i < DELIVERERS + CHANGERS + 1; i++)
         pids[i] = spawn(i, deliveries);

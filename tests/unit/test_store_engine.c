@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -718,6 +719,63 @@ static void test_contents_come_from_the_log(void **state)
     engine_close(&e);
 }
 
+/* In place of the C library's: what happens when the first segment has just been synced. */
+static void (*on_segment_synced)(void);
+
+int fdatasync(int fd)
+{
+    char path[400];
+    struct stat it, segment;
+    int ret = (int)syscall(SYS_fdatasync, fd);
+    void (*call)(void) = on_segment_synced;
+    segment_path(path, sizeof path, 1);
+    if (call && fstat(fd, &it) == 0 && stat(path, &segment) == 0 && it.st_ino == segment.st_ino) {
+        on_segment_synced = NULL;
+        call();
+    }
+    return ret;
+}
+
+static struct engine *checkpointed;
+
+static void deliver_meanwhile(void)
+{
+    drive_deliver(checkpointed, 1, "two");
+}
+
+/* A checkpoint syncs the segment of what it passes, and does not pass what comes while it is under way. */
+static void test_checkpoint_passes_what_is_synced(void **state)
+{
+    (void)state;
+    char path[400], text[1001];
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct engine_options o = drive_options(store);
+        o.checkpoint_ms = 600000;
+        checkpointed = drive_open(&o);
+        drive_deliver(checkpointed, 1, "one");
+        on_segment_synced = deliver_meanwhile;
+        env_checkpoint(checkpointed, true);
+        _exit(on_segment_synced ? 8 : 9);
+    }
+    int ended;
+    assert_int_equal(waitpid(pid, &ended, 0), pid);
+    assert_true(WIFEXITED(ended) && WEXITSTATUS(ended) == 9);
+    segment_path(path, sizeof path, 1);
+    const off_t whole = size_of(path);
+    assert_int_equal(truncate(path, SEGMENT_HEAD + (whole - SEGMENT_HEAD) / 2), 0); /* "two" was not synced */
+    struct engine *e = open_engine();
+    assert_int_equal(size_of(path), whole);
+    struct wire_box box = status(e, 1, "INBOX");
+    assert_int_equal(box.messages, 2);
+    assert_int_equal(drive_read(e, 1, box.id, 1, text), ERR_OK);
+    assert_string_equal(text, "one");
+    assert_int_equal(drive_read(e, 1, box.id, 2, text), ERR_OK);
+    assert_string_equal(text, "two");
+    engine_close(&e);
+}
+
 /* The inode of db/NAME when its blocks are all there, else 0. */
 static ino_t written_out(const char *name)
 {
@@ -791,6 +849,7 @@ int main(void)
         ENGINE_TEST(test_log_has_a_spare),
         ENGINE_TEST(test_changes_near_and_far),
         ENGINE_TEST(test_contents_come_from_the_log),
+        ENGINE_TEST(test_checkpoint_passes_what_is_synced),
         ENGINE_TEST(test_files_are_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
