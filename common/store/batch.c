@@ -307,8 +307,20 @@ static bool seen_before(struct batch *b, struct job *j, struct job ***later)
 /* Whoever asked has been told by now, or is about to be, that it was not done: so it must not be begun. */
 static bool is_late(const struct job *j, uint64_t now_ms)
 {
-    return j->part == 0 && j->until_ms && now_ms >= j->until_ms &&
-           (!j->until_more_ms || now_ms >= atomic_load(j->until_more_ms));
+    if (j->part || !j->until_ms || now_ms < j->until_ms)
+        return false;
+    /* In this order: asker_hears sets them in the other. */
+    return !j->whose || now_ms >= atomic_load(&j->whose->more_ms) ||
+           j->until_ms < atomic_load(&j->whose->gone_ms);
+}
+
+/* An asker gives up twice `more` after it has asked, or heard. If it has heard nothing for nearly as long,
+ * what it asked by then may be given up already, and this word comes too late for it. */
+void asker_hears(struct asker *a, uint64_t now_ms, uint64_t more)
+{
+    if (now_ms > atomic_load(&a->more_ms) + more / 2)
+        atomic_store(&a->gone_ms, now_ms - more / 2);
+    atomic_store(&a->more_ms, now_ms + more);
 }
 
 static void refuse_late(struct batch *b, struct job *j)

@@ -26,6 +26,14 @@ struct parts {
 struct buf *parts_add(struct parts *p);
 void parts_free(struct parts *p);
 
+/* One that asks, as far as it has heard of the writer: what it asked is begun until more_ms, but not what it
+ * has given up before it heard (until_ms before gone_ms). */
+struct asker {
+    _Atomic uint64_t more_ms, gone_ms;
+};
+/* It hears now that the writer works, and for `more` milliseconds takes that for hope. */
+void asker_hears(struct asker *a, uint64_t now_ms, uint64_t more);
+
 struct job {
     /* what is asked: filled in by the submitter */
     uint16_t type;        /* enum wire_type */
@@ -34,14 +42,13 @@ struct job {
     struct uuid account;  /* of the session */
     uint64_t quota_bytes; /* of the account; 0: no limit */
     uint64_t mailbox;
-    struct buf body; /* behind struct wire_ask; owned */
-    int fd;          /* large content, or -1; owned */
-    void *owner;     /* the submitter's, untouched */
-    uint64_t seq;    /* the same */
-    uint64_t asker;  /* whoever holds leases: a number that the submitter gives */
-    /* Not begun any more (ERR_RETRY) once both are past, clock_mono_ms(); 0 and NULL: always begun. */
-    uint64_t until_ms;
-    const _Atomic uint64_t *until_more_ms; /* borrowed until the job comes back */
+    struct buf body;   /* behind struct wire_ask; owned */
+    int fd;            /* large content, or -1; owned */
+    void *owner;       /* the submitter's, untouched */
+    uint64_t seq;      /* the same */
+    uint64_t asker;    /* whoever holds leases: a number that the submitter gives */
+    uint64_t until_ms; /* not begun any more from then on (ERR_RETRY), clock_mono_ms(); 0: always begun */
+    const struct asker *whose; /* may move that time; borrowed until the job comes back; NULL: nobody */
     /* what came of it */
     enum err_code code;
     struct parts answer;

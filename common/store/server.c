@@ -167,7 +167,7 @@ void submit_write(struct request *r, uint16_t type)
     j->seq = r->seq;
     j->asker = r->conn->number;
     j->until_ms = r->ask.until_ms;
-    j->until_more_ms = &r->conn->until_more_ms;
+    j->whose = &r->conn->asker;
     j->fd = r->fd;
     r->fd = -1;
     if (r->session) {
@@ -244,7 +244,7 @@ static void finish_job(struct server *s, struct job *j)
     if (j->type == WIRE_PING) {
         struct wire_ping w;
         memcpy(&w, j->body.p, sizeof w);
-        atomic_store(&c->until_more_ms, clock_mono_ms() + w.more_ms);
+        asker_hears(&c->asker, clock_mono_ms(), w.more_ms);
     }
     send_parts(c, (uint16_t)(asked_type(j->type) | IPC_ANSWER), j->seq, j->code, &j->answer, false);
     conn_drop(c, j->body.n);

@@ -61,7 +61,7 @@ struct conn {
     unsigned refused; /* frames of other roles */
     struct session *sessions;
     struct watch *watches;
-    _Atomic uint64_t until_more_ms; /* until when what it asked may be begun, by its last ping */
+    struct asker asker; /* by the answers to its pings */
     struct conn *prev, *next;
 };
 

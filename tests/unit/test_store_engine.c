@@ -522,16 +522,32 @@ static void test_late_requests(void **state)
                 {1, 1, ERR_RETRY}, {1, 2, ERR_OK},     {2, 1, ERR_OK}};
     const uint64_t times[] = {0, now_ms - 1, later_ms};
     uint32_t messages = 0;
-    _Atomic uint64_t more;
+    struct asker asker = {0, 0};
     drive_deliver(e, 7, "first");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct job *j = drive_delivery(7, "x", false);
         j->until_ms = times[rows[i].until_ms];
-        atomic_store(&more, rows[i].more < 0 ? 0 : times[rows[i].more]);
-        j->until_more_ms = rows[i].more < 0 ? NULL : &more;
+        atomic_store(&asker.more_ms, rows[i].more < 0 ? 0 : times[rows[i].more]);
+        j->whose = rows[i].more < 0 ? NULL : &asker;
         assert_int_equal(drive_call(e, j)->code, rows[i].code);
         messages += rows[i].code == ERR_OK;
         assert_int_equal(status(e, 7, "INBOX").messages, 1 + messages);
+    }
+    /* Asked a second ago, with 500 ms each time: heard of it in time, again, and only now. */
+    static const struct {
+        int heard[2]; /* ms ago, in turn */
+        enum err_code code;
+    } hears[] = {{{600, 0}, ERR_OK}, {{900, 300}, ERR_OK}, {{0, 0}, ERR_RETRY}, {{950, 0}, ERR_RETRY}};
+    for (size_t i = 0; i < sizeof hears / sizeof *hears; i++) {
+        struct job *j = drive_delivery(7, "x", false);
+        struct asker a = {0, 0};
+        const uint64_t base_ms = clock_mono_ms();
+        j->until_ms = base_ms - 500;
+        for (int k = 0; k < 2; k++)
+            asker_hears(&a, base_ms - (uint64_t)hears[i].heard[k], 500);
+        j->whose = &a;
+        assert_int_equal(drive_call(e, j)->code, hears[i].code);
+        messages += hears[i].code == ERR_OK;
     }
     struct job *j = drive_delivery(7, "once", false);
     const struct request_id id = j->id;
