@@ -10,7 +10,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
-enum { FINDINGS = 200, SUSPECTS = 4096, ROUNDS = 4, DEEP_BYTES = 8 << 20, UNREAD = 256 };
+enum { FINDINGS = 200, SUSPECTS = 4096, TURNS = 16, ROUNDS = 4, DEEP_BYTES = 8 << 20, UNREAD = 256 };
 
 void verify_free(struct verify **vp)
 {
@@ -22,6 +22,7 @@ void verify_free(struct verify **vp)
     free(v->pages);
     free(v->segments);
     ids_free(&v->suspects);
+    ids_free(&v->later);
     ids_free(&v->damaged);
     ids_free(&v->lost);
     ids_free(&v->living);
@@ -469,16 +470,35 @@ static enum err_code judge(struct verify *v)
     return code;
 }
 
+/* At most so many at a time: where much comes and goes, many that are right are doubtful. */
+static void put_off(struct verify *v)
+{
+    verify_sort(&v->suspects);
+    const size_t all = v->suspects.n;
+    if (all > (size_t)SUSPECTS * TURNS) { /* the others in another run */
+        verify_tell(v, false, "%zu contents with doubtful counts; looked at %d of them", all,
+                    SUSPECTS * TURNS);
+        v->suspects.n = (size_t)SUSPECTS * TURNS;
+    }
+    while (v->suspects.n > SUSPECTS)
+        ids_add(&v->later, v->suspects.v[--v->suspects.n]);
+}
+
+/* The next ones. False: there are none. */
+static bool take_later(struct verify *v)
+{
+    while (v->later.n && v->suspects.n < SUSPECTS)
+        ids_add(&v->suspects, v->later.v[--v->later.n]);
+    v->rounds = 0;
+    v->at = UINT64_MAX;
+    return v->suspects.n != 0;
+}
+
 static enum err_code watch(struct verify *v)
 {
     struct mend_said said;
     const struct mend_ask ask = {.what = MEND_WATCH};
-    verify_sort(&v->suspects);
-    if (v->suspects.n > SUSPECTS) { /* the others in another run: so many are told of first */
-        verify_tell(v, false, "%zu contents with doubtful counts; looked at %d of them", v->suspects.n,
-                    SUSPECTS);
-        v->suspects.n = SUSPECTS;
-    }
+    put_off(v);
     memset(v->again, 0, SUSPECTS * sizeof *v->again);
     return verify_mend(v, &ask, span_of(v->suspects.v, v->suspects.n * sizeof *v->suspects.v), &said);
 }
@@ -492,7 +512,9 @@ static enum err_code step_suspects(struct verify *v, bool *end)
         if (v->suspects.n)
             log_event(LOG_INFO, NULL, "store.verify.undecided", F_UINT("contents", v->suspects.n));
         v->suspects.n = 0;
-        *end = true;
+        *end = !take_later(v);
+        if (!*end)
+            return ERR_OK;
         if (v->watching)
             code = watch(v); /* nothing: the watch ends */
         v->watching = false;

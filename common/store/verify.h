@@ -36,7 +36,8 @@ struct verify {
     struct verify_segment *segments;
     size_t segment_n;
 
-    struct ids suspects; /* contents whose count is doubtful */
+    struct ids suspects; /* contents whose count is doubtful: those that are looked at */
+    struct ids later;    /* and those that are not yet */
     uint32_t again[4096];
     bool watching;
     unsigned rounds;

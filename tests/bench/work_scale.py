@@ -8,7 +8,7 @@ import time
 
 from servers import DOMAIN, PASSWORD, Ours, address, family
 from work_box import Talk, fill
-from work_mail import tool
+from work_mail import settle, tool
 
 WORKS = {}
 PROBES = 'NOOP\nFETCH 1:* FLAGS\nSTATUS Drafts (MESSAGES)\n'
@@ -60,6 +60,12 @@ def waits(bench):
                 ours.last_filed(got, True)
         probed(bench, ours, 'circulars to 9,000', circulars)
         bench.first += 10
+
+        def by_rcpts():
+            tool(bench, 'load_smtp', '--size', 1 << 20, '--messages', bench.scaled(20, 2), '--first', bench.first, '--rcpts', 9000, '--people', 9000, ours.smtp)
+            settle(ours)
+        probed(bench, ours, 'circulars by 9,000 RCPTs without a pause', by_rcpts)
+        bench.first += 20 * 9000
         with Talk(bench, ours) as talk:
             talk('SELECT INBOX')
             talk('STORE 1:* +FLAGS.SILENT (\\Deleted)')

@@ -351,7 +351,7 @@ uint64_t drive_content(struct engine *e, uint64_t box, uint32_t uid)
 
 /* -- verify -- */
 
-char drive_told[8192];
+char drive_told[64 << 10];
 struct store_bare drive_bare[16];
 size_t drive_bare_count;
 

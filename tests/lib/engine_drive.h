@@ -59,7 +59,7 @@ long drive_refs(struct engine *e, uint64_t content);
 struct rec_quota drive_quota(struct engine *e, unsigned char account);
 /* A whole verification: the findings that are left. drive_told has a line for each, "repaired: " before those
  * that were; drive_bare the messages whose contents have no meta record. */
-extern char drive_told[8192];
+extern char drive_told[64 << 10];
 extern struct store_bare drive_bare[16];
 extern size_t drive_bare_count;
 uint64_t drive_verify(struct engine *e, bool deep, bool repair);

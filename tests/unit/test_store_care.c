@@ -516,6 +516,32 @@ static void read_record(struct engine *e, uint64_t content, char out[20])
     buf_free(&b);
 }
 
+/* More doubtful counts than are looked at at a time. */
+static void test_verify_looks_at_many(void **state)
+{
+    (void)state;
+    enum { MANY = 4500 };
+    unsigned char key[KEY_ID], ref[REC_REF];
+    struct engine *e = drive_open(&options);
+    struct tx t;
+    for (int i = 0; i < MANY; i++)
+        drive_deliver(e, 1, "a message");
+    const uint64_t first = drive_content(e, drive_status(e, 1, "INBOX").id, 1);
+    rec_ref_put(&(struct rec_ref){.count = 3}, ref);
+    assert_int_equal(tx_begin(e, false, &t), ERR_OK);
+    for (uint64_t i = 0; i < MANY; i++) {
+        put_be64(key, first + i);
+        assert_int_equal(tx_put(&t, T_REF, span_of(key, sizeof key), span_of(ref, sizeof ref)), ERR_OK);
+    }
+    assert_int_equal(tx_commit(&t), ERR_OK);
+    tx_free(&t);
+    assert_int_equal(drive_verify(e, false, false), MANY);
+    assert_int_equal(drive_verify(e, false, true), 0);
+    assert_int_equal(drive_refs(e, first + MANY - 1), 1);
+    assert_clean(e);
+    engine_close(&e);
+}
+
 /* A deleted mailbox goes in slices, a verification between two of them sees a store that is whole. */
 static void test_verify_between_slices(void **state)
 {
@@ -802,6 +828,7 @@ int main(void)
         CARE_TEST(test_dead_segments_go),
         CARE_TEST(test_logs_are_held),
         CARE_TEST(test_verify_finds_and_repairs),
+        CARE_TEST(test_verify_looks_at_many),
         CARE_TEST(test_verify_between_slices),
         CARE_TEST(test_describe),
         CARE_TEST(test_verify_names_who_is_hit),
