@@ -89,9 +89,15 @@ void verify_sort(struct ids *l)
     l->n = kept;
 }
 
+size_t verify_place(const struct ids *sorted, uint64_t id)
+{
+    const uint64_t *at = sorted->n ? bsearch(&id, sorted->v, sorted->n, sizeof id, by_id) : NULL;
+    return at ? (size_t)(at - sorted->v) : sorted->n;
+}
+
 bool verify_has(const struct ids *sorted, uint64_t id)
 {
-    return sorted->n && bsearch(&id, sorted->v, sorted->n, sizeof *sorted->v, by_id) != NULL;
+    return verify_place(sorted, id) < sorted->n;
 }
 
 /* -- references: counted here, judged later -- */
@@ -116,16 +122,9 @@ static uint32_t *count_of(struct verify *v, uint64_t id)
 void verify_count(struct verify *v, uint64_t id)
 {
     if (v->watching) {
-        size_t lo = 0, hi = v->suspects.n;
-        while (lo < hi) {
-            size_t mid = (lo + hi) / 2;
-            if (v->suspects.v[mid] < id)
-                lo = mid + 1;
-            else
-                hi = mid;
-        }
-        if (lo < v->suspects.n && v->suspects.v[lo] == id)
-            v->again[lo]++;
+        const size_t at = verify_place(&v->suspects, id);
+        if (at < v->suspects.n)
+            v->again[at]++;
         return;
     }
     if (id == 0 || id >= v->limit)

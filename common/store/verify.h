@@ -64,6 +64,8 @@ enum err_code verify_mend(struct verify *v, const struct mend_ask *ask, struct s
 /* A reference to a content was met. */
 void verify_count(struct verify *v, uint64_t id);
 void verify_sort(struct ids *l);
+/* Where it stands; sorted->n: nowhere. */
+size_t verify_place(const struct ids *sorted, uint64_t id);
 bool verify_has(const struct ids *sorted, uint64_t id);
 /* The next mailbox behind an id; ERR_MISSING: none. */
 enum err_code verify_next_box(struct tx *t, uint64_t after, struct box *out) CHECK_RESULT;

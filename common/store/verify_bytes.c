@@ -248,15 +248,8 @@ enum err_code verify_files(struct verify *v, bool *end)
 /* The first message of a bare content that is met. */
 static bool tell_bare(struct verify *v, const struct box *b, uint32_t uid, uint64_t content)
 {
-    size_t lo = 0, hi = v->bare.n;
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-        if (v->bare.v[mid] < content)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    if (b->r.deleted_us || lo == v->bare.n || v->bare.v[lo] != content || v->bare_met[lo])
+    const size_t lo = verify_place(&v->bare, content);
+    if (b->r.deleted_us || lo == v->bare.n || v->bare_met[lo])
         return true;
     const struct store_bare said = {b->r.account, b->id, content, uid, 0};
     v->bare_met[lo] = true;
