@@ -2,7 +2,9 @@
  * and they become a set here; configuration, keys and certificates are read directly. backup key and backup
  * verify are backup_check.c's. The hard point is that a set is whole or is not there: it grows under another
  * name, every file is hashed as it is written and synced, the manifest comes last, then a rename. Segments
- * that an earlier set brought stay where they are and are only named again. */
+ * and chunks (chunks.c) that an earlier set brought stay where they are and are only named again. */
+#include "mailadm/backup_tidy.h"
+#include "mailadm/chunks.h"
 #include "mailadm/past.h"
 #include "mailadm/set.h"
 #include "common/base/clock.h"
@@ -15,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,18 +30,21 @@ struct backup {
     const char *to_file;
     uint64_t keep; /* sets; 0: all */
     unsigned char to[CRYPTO_HASH];
-    bool sealed;
+    bool sealed, cut;      /* cut: an earlier run was, in this folder */
     char folder[SET_PATH]; /* of the growing set, below dir */
-    struct set set, last;  /* last: of the same life and key, or empty */
+    struct set set, last;  /* last: the newest one, if it is of the same key, with segments that lie there */
+    struct chunks *chunks;
     struct progress progress;
-    uint64_t received;
+    uint64_t received, written; /* from the daemons; new in dir, without chunks */
+    int lock;                   /* a file of dir, held */
     /* the stream under way */
     const char *part; /* "store/" or "directory/" */
     struct loop_io *io;
     int fd;
     struct buf in;
     struct sink *sink;
-    char name[SET_PATH]; /* of the file under way, below the set or (segments) below dir */
+    struct set_file *chunked; /* under way, instead of a sink; the last one of the set */
+    char name[SET_PATH];      /* of the file under way, below the set or (segments) below dir */
     uint64_t plain;
     uint32_t segment;
     bool is_segment, whole, ended, answered;
@@ -63,8 +69,7 @@ static enum err_code open_sink(struct backup *b, const char *below_dir)
     return b->sink ? ERR_OK : ERR_RETRY;
 }
 
-/* Segments go to their pool at once (as N.seg.new until they are whole): a run that is cut has not brought
- * them in vain. */
+/* Segments go to their pool at once, as N.seg.new until they are whole; all else becomes chunks. */
 static enum err_code begin_file(struct backup *b, const char *name)
 {
     char path[SET_PATH], pool[SET_PATH];
@@ -75,11 +80,12 @@ static enum err_code begin_file(struct backup *b, const char *name)
         set_pool(&b->set, pool);
         path_put(b->name, "%.200s/%08x.seg", pool, number);
         path_put(path, "%s.new", b->name);
-    } else {
-        path_put(b->name, "%s%s", b->part, name);
-        path_put(path, "%s/%s", b->folder, b->name);
+        return open_sink(b, path);
     }
-    return open_sink(b, path);
+    path_put(b->name, "%s%s", b->part, name);
+    b->chunked = set_add(&b->set, b->name);
+    b->chunked->chunked = true;
+    return ERR_OK;
 }
 
 static enum err_code end_file(struct backup *b)
@@ -88,7 +94,8 @@ static enum err_code end_file(struct backup *b)
     f->is_segment = b->is_segment;
     f->segment = b->segment;
     f->plain = b->plain;
-    enum err_code code = sink_end(&b->sink, f->hash, &f->size);
+    enum err_code code = sink_end(&b->sink, true, f->hash, &f->size);
+    b->written += f->size;
     if (code != ERR_OK || !f->is_segment)
         return code;
     char from[SET_PATH], to[SET_PATH];
@@ -130,14 +137,28 @@ static enum err_code take_life(struct backup *b, const unsigned char *life)
     return ERR_OK;
 }
 
+static bool file_under_way(const struct backup *b)
+{
+    return b->sink || b->chunked;
+}
+
 static enum err_code take_data(struct backup *b, struct span bytes)
 {
-    if (!b->sink)
+    if (!file_under_way(b))
         return err_set(&b->why, ERR_SYNTAX, NULL, "the stream has bytes outside of a file");
     b->plain += bytes.n;
     b->received += bytes.n;
     progress_add(&b->progress, bytes.n);
-    return sink_add(b->sink, bytes);
+    return b->sink ? sink_add(b->sink, bytes) : chunks_add(b->chunks, b->chunked, bytes, &b->why);
+}
+
+static enum err_code take_end(struct backup *b)
+{
+    if (b->sink)
+        return end_file(b);
+    struct set_file *f = b->chunked;
+    b->chunked = NULL;
+    return chunks_end(b->chunks, f, &b->why);
 }
 
 /* One item with a name in front. */
@@ -147,7 +168,7 @@ static enum err_code take_named(struct backup *b, char kind, struct span name, u
     if (kind == BACKUP_FAILED)
         return err_set(&b->why, ERR_RETRY, NULL, "%.*s", (int)(name.n < 250 ? name.n : 250), name.p);
     if (name.n == 0 || name.n > BACKUP_NAME_LIMIT || *name.p == '/' || *name.p == '.' ||
-        memmem(name.p, name.n, "..", 2) || b->sink)
+        memmem(name.p, name.n, "..", 2) || file_under_way(b))
         return err_set(&b->why, ERR_SYNTAX, NULL, "the stream has a name that is none");
     memcpy(text, name.p, name.n);
     text[name.n] = '\0';
@@ -189,9 +210,9 @@ static enum err_code take_item(struct backup *b, bool *more)
     else if (named)
         code = take_named(b, kind, span_of(b->in.p + 3, (size_t)number_at(&b->in, 1, 2)),
                           kind == BACKUP_KEPT ? number_at(&b->in, size - 8, 8) : 0);
-    else if (kind == BACKUP_END && b->sink)
-        code = end_file(b);
-    else if (kind == BACKUP_DONE && !b->sink)
+    else if (kind == BACKUP_END && file_under_way(b))
+        code = take_end(b);
+    else if (kind == BACKUP_DONE && !file_under_way(b))
         b->whole = true;
     else
         code = err_set(&b->why, ERR_SYNTAX, NULL, "the stream is not understood");
@@ -284,6 +305,7 @@ static int receive(struct backup *b, const char *part)
         close(b->fd);
     b->fd = -1;
     sink_drop(&b->sink);
+    b->chunked = NULL;
     if (b->whole && b->why.code == ERR_OK)
         return EX_OK;
     progress_end(&b->progress);
@@ -415,54 +437,59 @@ static void make_stamp(char out[SET_STAMP])
     snprintf(out, SET_STAMP, "%s-%06d", text, (int)(us % 1000000));
 }
 
-/* What a run that was cut left: sets that never were. */
-static void sweep(const struct backup *b)
+static bool has_size(const char *dir, const struct set_file *f)
 {
-    DIR *d = opendir(b->dir);
-    for (struct dirent *f; d && (f = readdir(d));) {
-        char path[SET_PATH];
-        if (strncmp(f->d_name, "new-", 4) != 0)
-            continue;
-        path_put(path, "%s/%s", b->dir, f->d_name);
-        remove_tree(path);
-    }
-    if (d)
-        closedir(d);
+    char path[SET_PATH];
+    struct stat st;
+    path_put(path, "%s/%s", dir, f->name);
+    return stat(path, &st) == 0 && (uint64_t)st.st_size == f->size;
 }
 
-/* The newest set of the same key whose segments all lie where they should: they need not come again. */
+/* The newest set of the same key: its chunks need not come again, nor its segments that lie where they
+ * should. */
 static void find_last(struct backup *b, const struct stamps *l)
 {
     for (size_t i = 0; i < l->n; i++) {
         struct err why;
         if (set_read(b->dir, l->v[i], &b->last, &why) != ERR_OK)
             continue;
-        size_t kept = 0;
-        if (strcmp(b->last.key, b->set.key) == 0) {
-            for (size_t k = 0; k < b->last.n; k++) {
-                char path[SET_PATH];
-                struct set_file *f = &b->last.v[k];
-                path_put(path, "%s/%s", b->dir, f->name);
-                int fd = f->is_segment ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-                if (fd >= 0 && (uint64_t)lseek(fd, 0, SEEK_END) == f->size) {
-                    struct set_file x = b->last.v[kept];
-                    b->last.v[kept++] = *f;
-                    *f = x;
-                }
-                if (fd >= 0)
-                    close(fd);
-            }
-        }
-        for (size_t k = kept; k < b->last.n; k++)
-            free(b->last.v[k].name);
-        b->last.n = kept;
-        if (kept)
-            return;
+        if (strcmp(b->last.key, b->set.key) == 0)
+            break;
         set_free(&b->last);
     }
+    chunks_learn(b->chunks, &b->last);
+    size_t kept = 0;
+    for (size_t k = 0; k < b->last.n; k++) {
+        const struct set_file f = b->last.v[k];
+        if (!f.is_segment || !has_size(b->dir, &f))
+            continue;
+        b->last.v[k] = b->last.v[kept];
+        b->last.v[kept++] = f;
+    }
+    set_cut(&b->last, kept);
 }
 
-static int prepare(struct backup *b, int *lock)
+/* Chunks of equal plain bytes are known by a hash with a key when they are sealed: made of a key that is in
+ * every backup, so that it is the same each time; without it all chunks come anew. */
+static void make_chunks(struct backup *b)
+{
+    unsigned char key[CRYPTO_HASH], id_key[CRYPTO_HASH];
+    char path[SET_PATH];
+    struct buf name;
+    path_put(path, "%s/grant.key", b->k.conf->key_dir);
+    if (!crypto_key_load(path, key))
+        crypto_random(key, sizeof key);
+    buf_init(&name, 256);
+    (void)!buf_addf(&name, "chunks of backups %s", b->set.key);
+    crypto_hmac(span_of(key, sizeof key), buf_span(&name), id_key);
+    b->chunks = chunks_new(b->dir, b->sealed ? b->to : NULL, id_key);
+    b->set.chunk_bytes = SET_CHUNK;
+    buf_free(&name);
+    crypto_wipe(key, sizeof key);
+    crypto_wipe(id_key, sizeof id_key);
+}
+
+static int prepare(struct backup *b)
 {
     char path[SET_PATH];
     struct stamps l = {NULL, 0};
@@ -470,20 +497,23 @@ static int prepare(struct backup *b, int *lock)
     path_put(path, "%s/sets", b->dir);
     bool ok = make_path(path);
     path_put(path, "%s/provmail-backup", b->dir);
-    *lock = ok ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
-    if (*lock < 0) {
+    b->lock = ok ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
+    if (b->lock < 0) {
         fprintf(stderr, "mailadm: %s: %s\n", b->dir, strerror(errno));
         return EX_CANTCREAT;
     }
-    if (flock(*lock, LOCK_EX | LOCK_NB) != 0) {
+    if (flock(b->lock, LOCK_EX | LOCK_NB) != 0) {
         fprintf(stderr, "mailadm: %s: another backup writes there\n", b->dir);
+        close(b->lock);
+        b->lock = -1;
         return EX_TEMPFAIL;
     }
-    sweep(b);
+    b->cut = tidy_cut(b->dir);
     make_stamp(b->set.stamp);
     if (b->sealed)
         hex_of(b->to, sizeof b->to, b->set.key);
     path_put(b->folder, "new-%s", b->set.stamp);
+    make_chunks(b);
     if (set_list(b->dir, &l, &why) == ERR_OK)
         find_last(b, &l);
     free(l.v);
@@ -518,73 +548,13 @@ static int complete(struct backup *b)
         fprintf(stderr, "mailadm: %s\n", why.log);
         return EX_IOERR;
     }
-    if (!sync_below(from) || rename(from, to) != 0 || !sync_dir(sets) || !sync_dir(b->dir)) {
+    /* All chunks at once: a sync each would take longer than all the rest. */
+    if (syncfs(b->lock) != 0 || !sync_below(from) || rename(from, to) != 0 || !sync_dir(sets) ||
+        !sync_dir(b->dir)) {
         fprintf(stderr, "mailadm: %s: %s\n", to, strerror(errno));
         return EX_IOERR;
     }
     return EX_OK;
-}
-
-/* -- sets beyond --keep, and segments that no set names -- */
-
-static bool named_somewhere(const struct set *sets, size_t n, const char *name)
-{
-    for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k < sets[i].n; k++)
-            if (sets[i].v[k].is_segment && strcmp(sets[i].v[k].name, name) == 0)
-                return true;
-    return false;
-}
-
-static void prune_pool(const struct backup *b, const char *pool, const struct set *sets, size_t n)
-{
-    char path[SET_PATH], name[600];
-    path_put(path, "%s/segments/%s", b->dir, pool);
-    DIR *d = opendir(path);
-    for (struct dirent *f; d && (f = readdir(d));) {
-        if (*f->d_name == '.')
-            continue;
-        snprintf(name, sizeof name, "segments/%.250s/%.250s", pool, f->d_name);
-        path_put(path, "%s/%s", b->dir, name);
-        if (!named_somewhere(sets, n, name))
-            unlink(path);
-    }
-    if (d)
-        closedir(d);
-}
-
-static size_t prune(const struct backup *b)
-{
-    struct stamps l = {NULL, 0};
-    struct err why;
-    char path[SET_PATH];
-    size_t kept = 0, gone = 0;
-    if (!b->keep || set_list(b->dir, &l, &why) != ERR_OK)
-        return 0;
-    struct set *sets = xcalloc(l.n + 1, sizeof *sets);
-    bool all_read = true;
-    for (size_t i = 0; i < l.n; i++) {
-        if (kept < b->keep) {
-            bool ok = set_read(b->dir, l.v[i], &sets[kept], &why) == ERR_OK;
-            all_read = all_read && ok; /* a set that cannot be read may name any segment */
-            kept++;
-            continue;
-        }
-        path_put(path, "%s/sets/%s", b->dir, l.v[i]);
-        gone += remove_tree(path) ? 1 : 0;
-    }
-    path_put(path, "%s/segments", b->dir);
-    DIR *d = all_read ? opendir(path) : NULL;
-    for (struct dirent *f; d && (f = readdir(d));)
-        if (*f->d_name != '.')
-            prune_pool(b, f->d_name, sets, kept);
-    if (d)
-        closedir(d);
-    for (size_t i = 0; i < kept; i++)
-        set_free(&sets[i]);
-    free(sets);
-    free(l.v);
-    return gone;
 }
 
 static void say(const struct backup *b, size_t gone)
@@ -596,31 +566,45 @@ static void say(const struct backup *b, size_t gone)
         kept += b->set.v[i].is_segment && set_segment(&b->last, b->set.v[i].segment) != NULL &&
                 strcmp(b->last.life, b->set.life) == 0;
     }
-    const uint64_t ms = clock_mono_ms() - b->progress.begin_ms;
+    const struct chunks_count c = chunks_counted(b->chunks);
+    const uint64_t moved = b->written + c.bytes, ms = clock_mono_ms() - b->progress.begin_ms;
     if (b->k.adm->json)
-        printf("{\"set\": \"%s\", \"bytes\": %" PRIu64 ", \"moved\": %" PRIu64 ", \"segments\": %" PRIu64
-               ", \"segments_kept\": %" PRIu64 ", \"sets_removed\": %zu, \"ms\": %" PRIu64
+        printf("{\"set\": \"%s\", \"bytes\": %" PRIu64 ", \"moved\": %" PRIu64 ", \"read\": %" PRIu64
+               ", \"segments\": %" PRIu64 ", \"segments_kept\": %" PRIu64 ", \"chunks\": %" PRIu64
+               ", \"chunks_kept\": %" PRIu64 ", \"sets_removed\": %zu, \"ms\": %" PRIu64
                ", \"encrypted\": %s}\n",
-               b->set.stamp, total, b->received, segments, kept, gone, ms, b->sealed ? "true" : "false");
+               b->set.stamp, total, moved, b->received, segments, kept, c.named, c.named - c.written, gone,
+               ms, b->sealed ? "true" : "false");
     else
-        printf("%s: %.1f MiB in all, of which %.1f MiB were moved in %.1f s; %" PRIu64 " of %" PRIu64
-               " segments were there\n",
-               b->set.stamp, (double)total / 1048576, (double)b->received / 1048576, (double)ms / 1000, kept,
-               segments);
+        printf("%s: %.1f MiB in all, of which %.1f MiB are new, in %.1f s; %" PRIu64 " of %" PRIu64
+               " segments and %" PRIu64 " of %" PRIu64 " chunks were there\n",
+               b->set.stamp, (double)total / 1048576, (double)moved / 1048576, (double)ms / 1000, kept,
+               segments, c.named - c.written, c.named);
+}
+
+/* The set is there; or nothing of it, and what it brought goes too. */
+static void finish(struct backup *b, int status)
+{
+    size_t gone = 0;
+    if (status != EX_OK)
+        tidy_cut(b->dir);
+    if (status != EX_OK || b->keep || b->cut)
+        gone = tidy_sets(b->dir, status == EX_OK ? b->keep : 0);
+    if (status == EX_OK)
+        say(b, gone);
 }
 
 int adm_backup(const struct adm *a, int argc, char **argv)
 {
     struct backup *b = xcalloc(1, sizeof *b);
-    int lock = -1;
-    b->fd = -1;
+    b->fd = b->lock = -1;
     crypto_start();
     buf_init(&b->in, 4 * BACKUP_DATA_LIMIT);
     int status = read_options(b, argc, argv);
     if (status == EX_OK)
         status = ask_open(&b->k, a, true, true);
     if (status == EX_OK)
-        status = prepare(b, &lock);
+        status = prepare(b);
     progress_start(&b->progress, 0);
     b->progress.bytes = true;
     if (status == EX_OK)
@@ -632,16 +616,15 @@ int adm_backup(const struct adm *a, int argc, char **argv)
         status = add_files(b);
     if (status == EX_OK)
         status = complete(b);
-    if (status == EX_OK)
-        say(b, prune(b));
-    else if (lock >= 0)
-        sweep(b);
+    if (b->lock >= 0)
+        finish(b, status);
     ask_close(&b->k);
     set_free(&b->set);
     set_free(&b->last);
+    chunks_free(&b->chunks);
     buf_free(&b->in);
-    if (lock >= 0)
-        close(lock);
+    if (b->lock >= 0)
+        close(b->lock);
     free(b);
     return status;
 }

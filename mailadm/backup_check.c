@@ -1,7 +1,7 @@
-/* mailadm backup key and backup verify. Verify reads every file of a set against its manifest, then opens the
- * store's databases in a folder of their own, as a restore would: stored does that, in a run that ends when
- * it has looked (--probe). The segments are not copied for it: files of their size stand in for them, since
- * their bytes have just been checked. */
+/* mailadm backup key and backup verify. Verify reads every file and chunk of a set against its manifest, then
+ * opens the store's databases in a folder of their own, as a restore would: stored does that, in a run that
+ * ends when it has looked (--probe). The segments are not copied for it: files of their size stand in for
+ * them, since their bytes have just been checked. */
 #include "mailadm/mailadm.h"
 #include "mailadm/set.h"
 #include <errno.h>
@@ -36,10 +36,10 @@ int adm_backup_key(const struct adm *a, int argc, char **argv)
 struct verify {
     const char *dir, *stamp, *key_file, *scratch;
     unsigned char key[CRYPTO_HASH];
-    bool has_key, no_open;
+    bool has_key, no_open, set_aside;
     struct set set;
     char folder[SET_PATH];
-    uint64_t files, bytes, faults;
+    uint64_t files, bytes, faults, aside;
     bool opened;
 };
 
@@ -70,29 +70,64 @@ static bool probe_path(const struct verify *v, const struct set_file *f, char ou
     return n > 0 && n < SET_PATH;
 }
 
+/* So that the next backup brings it anew: what is damaged, under its name, is of no use to anybody. */
+static void put_aside(struct verify *v, const char *below)
+{
+    char path[SET_PATH], to[SET_PATH];
+    path_put(path, "%s/%s", v->dir, below);
+    path_put(to, "%s.damaged", path);
+    if (rename(path, to) == 0)
+        v->aside++;
+    else if (errno != ENOENT)
+        fprintf(stderr, "mailadm: %s: %s\n", path, strerror(errno));
+}
+
+/* below: the file's name in the folder when sets share it, or NULL. */
+static void judge(struct verify *v, enum err_code code, const struct err *why, const char *below)
+{
+    if (code == ERR_OK)
+        return;
+    v->faults++;
+    fprintf(stderr, "mailadm: %s\n", why->log);
+    if (v->set_aside && below && code == ERR_SYNTAX)
+        put_aside(v, below);
+}
+
+static void check_chunks(struct verify *v, const struct set_file *f, seal_out *out, void *arg)
+{
+    for (size_t i = 0; i < f->chunks; i++) {
+        struct err why = {.code = ERR_OK};
+        char name[SET_PATH];
+        enum err_code code =
+            set_read_chunk(v->dir, &v->set, f, i, v->has_key ? v->key : NULL, out, arg, &why);
+        set_chunk_name(f->chunk[i].hash, name);
+        judge(v, code, &why, name);
+        if (code == ERR_DENIED)
+            break; /* the others are sealed alike */
+    }
+}
+
 static void check_one(struct verify *v, const struct set_file *f)
 {
     struct err why = {.code = ERR_OK};
     char path[SET_PATH];
     int fd = -1;
+    enum err_code code = ERR_OK;
     bool wanted = probe_path(v, f, path);
     if (wanted)
         fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (wanted && f->is_segment && (fd < 0 || ftruncate(fd, (off_t)f->plain) != 0))
-        err_set(&why, ERR_RETRY, NULL, "%s: %s", path, strerror(errno));
-    if (wanted && fd < 0)
-        err_set(&why, ERR_RETRY, NULL, "%s: %s", path, strerror(errno));
-    bool copy = wanted && !f->is_segment;
-    enum err_code code =
-        set_read_file(v->dir, &v->set, f, v->has_key ? v->key : NULL, copy ? write_fd : NULL, &fd, &why);
+    if (wanted && (fd < 0 || (f->is_segment && ftruncate(fd, (off_t)f->plain) != 0)))
+        code = err_set(&why, ERR_RETRY, NULL, "%s: %s", path, strerror(errno));
+    seal_out *out = fd >= 0 && !f->is_segment ? write_fd : NULL;
+    if (code == ERR_OK && f->chunked)
+        check_chunks(v, f, out, &fd);
+    else if (code == ERR_OK)
+        code = set_read_file(v->dir, &v->set, f, v->has_key ? v->key : NULL, out, &fd, &why);
     if (fd >= 0)
         close(fd);
     v->files++;
     v->bytes += f->size;
-    if (code == ERR_OK)
-        return;
-    v->faults++;
-    fprintf(stderr, "mailadm: %s\n", why.log);
+    judge(v, code, &why, f->is_segment ? f->name : NULL);
 }
 
 static int probe(struct verify *v, bool json)
@@ -154,6 +189,8 @@ static int read_options(struct verify *v, int argc, char **argv)
             *text = argv[++i];
         } else if (strcmp(argv[i], "--no-open") == 0) {
             v->no_open = true;
+        } else if (strcmp(argv[i], "--set-aside") == 0) {
+            v->set_aside = true;
         } else if (!v->dir && argv[i][0] != '-') {
             v->dir = argv[i];
         } else {
@@ -163,7 +200,7 @@ static int read_options(struct verify *v, int argc, char **argv)
     }
     if (!v->dir || strlen(v->dir) > 3000) {
         fputs("usage: mailadm backup verify DIR [--set STAMP] [--key FILE] [--scratch FOLDER] [--no-open] "
-              "[--json]\n",
+              "[--set-aside] [--json]\n",
               stderr);
         return EX_USAGE;
     }
@@ -193,11 +230,11 @@ int adm_backup_verify(const struct adm *a, int argc, char **argv)
         remove_tree(v.folder);
     if (status == EX_OK && a->json)
         printf("{\"set\": \"%s\", \"files\": %" PRIu64 ", \"bytes\": %" PRIu64 ", \"faults\": %" PRIu64
-               ", \"opened\": %s}\n",
-               v.set.stamp, v.files, v.bytes, v.faults, v.opened ? "true" : "false");
+               ", \"set_aside\": %" PRIu64 ", \"opened\": %s}\n",
+               v.set.stamp, v.files, v.bytes, v.faults, v.aside, v.opened ? "true" : "false");
     else if (status == EX_OK)
-        printf("%s: %" PRIu64 " files, %.1f MiB, %" PRIu64 " faults%s\n", v.set.stamp, v.files,
-               (double)v.bytes / 1048576, v.faults,
+        printf("%s: %" PRIu64 " files, %.1f MiB, %" PRIu64 " faults%s%s\n", v.set.stamp, v.files,
+               (double)v.bytes / 1048576, v.faults, v.aside ? ", set aside for the next backup to bring" : "",
                v.opened   ? "; its databases open"
                : v.faults ? ""
                           : "; its databases were not opened");

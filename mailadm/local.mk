@@ -2,7 +2,7 @@ sbin_PROGRAMS += mailadm/mailadm
 mailadm_mailadm_SOURCES = mailadm/mailadm.h mailadm/main.c mailadm/status.c mailadm/config_check.c mailadm/config_print.c \
 	mailadm/supervise.h mailadm/supervise.c mailadm/supervise_open.c \
 	mailadm/ask.h mailadm/ask.c mailadm/when.h mailadm/when.c mailadm/past.h mailadm/past.c \
-	mailadm/restore.c mailadm/undelete.c mailadm/set.h mailadm/set.c mailadm/backup.c mailadm/backup_check.c \
+	mailadm/restore.c mailadm/undelete.c mailadm/set.h mailadm/set.c mailadm/chunks.h mailadm/chunks.c mailadm/backup.c mailadm/backup_tidy.h mailadm/backup_tidy.c mailadm/backup_check.c \
 	mailadm/backup_restore.c mailadm/program.c mailadm/queue.c mailadm/print.c mailadm/store.c mailadm/store_care.c mailadm/store_verify.c mailadm/describe.h mailadm/describe.c mailadm/account.c mailadm/quota.c mailadm/directory.c
 # import and export
 mailadm_mailadm_SOURCES += \

@@ -40,12 +40,14 @@ static const struct subcommand table[] = {
     {"backup", "key", adm_backup_key, true, "backup key FILE",
      "Make a key pair for encrypted backups: FILE (secret) and FILE.pub.\n"},
     {"backup", "verify", adm_backup_verify, true,
-     "backup verify DIR [--set STAMP] [--key FILE] [--scratch FOLDER] [--no-open] [--json]",
+     "backup verify DIR [--set STAMP] [--key FILE] [--scratch FOLDER] [--no-open] [--set-aside] [--json]",
      "Check a backup against its manifest, and open its databases as a restore would.\n"
      "  --set STAMP       not the newest one\n"
      "  --key FILE        the secret key of an encrypted one (without it only the manifest is checked)\n"
      "  --scratch FOLDER  where the databases are opened, removed at the end (default: in DIR)\n"
-     "  --no-open         do not open them\n"},
+     "  --no-open         do not open them\n"
+     "  --set-aside       rename what is damaged and shared by sets, so that the next backup brings it "
+     "anew\n"},
     {"backup", NULL, adm_backup, true, "backup DIR [--encrypt-to KEY.pub] [--keep N] [--json]",
      "Back up the store, the directory copy, configuration, keys and certificates, while all runs.\n"
      "  --encrypt-to KEY.pub  so that only the secret key of the pair reads it\n"

@@ -13,8 +13,8 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-enum { MANIFEST_LIMIT = 256 << 20, BLOCK = 256 << 10 };
-static const char head[] = "provmail-backup 1\n";
+enum { MANIFEST_LIMIT = 1 << 30, BLOCK = 256 << 10, CHUNK_LEAST = 4 << 10, CHUNK_MOST = 64 << 20 };
+static const char head[] = "provmail-backup 2\n", head_1[] = "provmail-backup 1\n";
 
 void path_put(char out[SET_PATH], const char *format, ...)
 {
@@ -63,10 +63,27 @@ struct set_file *set_add(struct set *s, const char *name)
     return f;
 }
 
+void set_add_chunk(struct set_file *f, const struct set_chunk *c)
+{
+    if (f->chunks == f->chunk_cap) {
+        f->chunk_cap = f->chunk_cap ? f->chunk_cap * 2 : 4;
+        f->chunk = xrealloc(f->chunk, f->chunk_cap * sizeof *f->chunk);
+    }
+    f->chunk[f->chunks++] = *c;
+}
+
+void set_cut(struct set *s, size_t n)
+{
+    for (size_t i = n; i < s->n; i++) {
+        free(s->v[i].name);
+        free(s->v[i].chunk);
+    }
+    s->n = n < s->n ? n : s->n;
+}
+
 void set_free(struct set *s)
 {
-    for (size_t i = 0; i < s->n; i++)
-        free(s->v[i].name);
+    set_cut(s, 0);
     free(s->v);
     *s = (struct set){.n = 0};
 }
@@ -90,6 +107,20 @@ const struct set_file *set_segment(const struct set *s, uint32_t number)
 void set_pool(const struct set *s, char out[SET_PATH])
 {
     path_put(out, "segments/%s%s%.16s", s->life, *s->key ? "-" : "", s->key);
+}
+
+void set_chunk_name(const unsigned char hash[CRYPTO_HASH], char out[SET_PATH])
+{
+    char hex[SET_HEX];
+    hex_of(hash, CRYPTO_HASH, hex);
+    path_put(out, "chunks/%.2s/%s", hex, hex);
+}
+
+uint64_t set_chunk_size(const struct set *s, const struct set_file *f, size_t i)
+{
+    const uint64_t at = i * s->chunk_bytes, left = f->size - at;
+    const uint64_t plain = left < s->chunk_bytes ? left : s->chunk_bytes;
+    return *s->key ? seal_size(plain) : plain;
 }
 
 /* -- files and folders -- */
@@ -205,11 +236,11 @@ void sink_drop(struct sink **sp)
     *sp = NULL;
 }
 
-enum err_code sink_end(struct sink **sp, unsigned char hash[CRYPTO_HASH], uint64_t *size)
+enum err_code sink_end(struct sink **sp, bool sync, unsigned char hash[CRYPTO_HASH], uint64_t *size)
 {
     struct sink *s = *sp;
     bool ok = !s->failed && (!s->seal || seal_end(s->seal));
-    if (ok && fsync(s->fd) != 0) {
+    if (ok && sync && fsync(s->fd) != 0) {
         err_set(s->why, ERR_RETRY, NULL, "%s: %s", s->path, strerror(errno));
         ok = false;
     }
@@ -221,14 +252,41 @@ enum err_code sink_end(struct sink **sp, unsigned char hash[CRYPTO_HASH], uint64
 
 /* -- the manifest -- */
 
-static bool put_file(struct buf *b, const struct set_file *f)
+static bool put_chunks(struct buf *b, const struct set *s, const struct set_file *f)
+{
+    char hex[SET_HEX], id[SET_HEX];
+    bool ok = buf_addf(b, "chunked %" PRIu64 " %s\n", f->size, f->name);
+    for (size_t i = 0; i < f->chunks && ok; i++) {
+        hex_of(f->chunk[i].hash, CRYPTO_HASH, hex);
+        hex_of(f->chunk[i].id, CRYPTO_HASH, id);
+        ok = *s->key ? buf_addf(b, "chunk %s %s\n", hex, id) : buf_addf(b, "chunk %s\n", hex);
+    }
+    return ok;
+}
+
+static bool put_file(struct buf *b, const struct set *s, const struct set_file *f)
 {
     char hex[SET_HEX];
+    if (f->chunked)
+        return put_chunks(b, s, f);
     hex_of(f->hash, sizeof f->hash, hex);
     if (f->is_segment)
         return buf_addf(b, "segment %s %" PRIu64 " %" PRIu64 " %08" PRIx32 "\n", hex, f->size, f->plain,
                         f->segment);
     return buf_addf(b, "file %s %" PRIu64 " %s\n", hex, f->size, f->name);
+}
+
+static bool write_all(int fd, struct span bytes)
+{
+    while (bytes.n) {
+        ssize_t n = write(fd, bytes.p, bytes.n);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        bytes = span_drop(bytes, (size_t)n);
+    }
+    return true;
 }
 
 enum err_code set_write(const char *dir, const char *folder, const struct set *s, struct err *why)
@@ -237,17 +295,17 @@ enum err_code set_write(const char *dir, const char *folder, const struct set *s
     unsigned char hash[CRYPTO_HASH];
     struct buf b;
     buf_init(&b, MANIFEST_LIMIT);
-    bool ok = buf_add_str(&b, head) &&
-              buf_addf(&b, "stamp %s\nlife %s\nsealed %s\n", s->stamp, s->life, *s->key ? s->key : "-");
+    bool ok = buf_add_str(&b, head) && buf_addf(&b, "stamp %s\nlife %s\nsealed %s\nchunk-size %" PRIu64 "\n",
+                                                s->stamp, s->life, *s->key ? s->key : "-", s->chunk_bytes);
     for (size_t i = 0; i < s->n && ok; i++)
-        ok = put_file(&b, &s->v[i]);
+        ok = put_file(&b, s, &s->v[i]);
     crypto_sha256(buf_span(&b), hash);
     hex_of(hash, sizeof hash, hex);
     ok = ok && buf_addf(&b, "end %s\n", hex);
     path_put(path, "%s/%s/manifest", dir, folder);
     enum err_code code = ok ? ERR_OK : err_set(why, ERR_LIMIT, NULL, "%s: too many files", path);
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (code == ERR_OK && (fd < 0 || write(fd, b.p, b.n) != (ssize_t)b.n || fsync(fd) != 0))
+    if (code == ERR_OK && (fd < 0 || !write_all(fd, buf_span(&b)) || fsync(fd) != 0))
         code = err_set(why, ERR_RETRY, NULL, "%s: %s", path, strerror(errno));
     if (fd >= 0)
         close(fd);
@@ -285,12 +343,38 @@ static bool name_is_safe(const char *name)
     return true;
 }
 
+/* A chunk belongs to the file of the line before it. */
+static bool take_chunk(struct set *s, const char *line)
+{
+    struct set_chunk c;
+    const char *hex = line + 6, *id = *s->key ? hex + 2 * CRYPTO_HASH + 1 : hex;
+    struct set_file *f = s->n ? &s->v[s->n - 1] : NULL;
+    const size_t want = *s->key ? 6 + 4 * CRYPTO_HASH + 1 : 6 + 2 * CRYPTO_HASH;
+    if (!f || !f->chunked || strlen(line) != want || !hex_read(hex, c.hash, sizeof c.hash) ||
+        !hex_read(id, c.id, sizeof c.id))
+        return false;
+    set_add_chunk(f, &c);
+    return true;
+}
+
 static bool take_line(struct set *s, char *line)
 {
     char hex[SET_HEX], text[1100];
     uint64_t size, plain;
     uint32_t number;
     unsigned char hash[CRYPTO_HASH];
+    if (strncmp(line, "chunk ", 6) == 0)
+        return take_chunk(s, line);
+    if (sscanf(line, "chunk-size %" SCNu64, &size) == 1) {
+        s->chunk_bytes = size;
+        return size >= CHUNK_LEAST && size <= CHUNK_MOST;
+    }
+    if (sscanf(line, "chunked %" SCNu64 " %1023[^\n]", &size, text) == 2 && name_is_safe(text)) {
+        struct set_file *f = set_add(s, text);
+        f->chunked = true;
+        f->size = f->plain = size;
+        return s->chunk_bytes != 0;
+    }
     if (sscanf(line, "stamp %31s", text) == 1)
         return snprintf(s->stamp, sizeof s->stamp, "%.31s", text) > 0;
     if (sscanf(line, "life %32s", text) == 1)
@@ -327,7 +411,8 @@ static bool take_manifest(struct set *out, struct buf *b)
     enum { END = 4 + 2 * CRYPTO_HASH + 1 };
     unsigned char hash[CRYPTO_HASH], told[CRYPTO_HASH];
     const size_t head_n = sizeof head - 1;
-    if (b->n < head_n + END || memcmp(b->p, head, head_n) != 0 || b->p[b->n - 1] != '\n')
+    if (b->n < head_n + END || (memcmp(b->p, head, head_n) != 0 && memcmp(b->p, head_1, head_n) != 0) ||
+        b->p[b->n - 1] != '\n')
         return false;
     const char *end = b->p + b->n - END;
     crypto_sha256(span_of(b->p, b->n - END), hash);
@@ -344,6 +429,10 @@ static bool take_manifest(struct set *out, struct buf *b)
             return false;
         at = stop + 1;
     }
+    for (size_t i = 0; i < out->n; i++)
+        if (out->v[i].chunked &&
+            out->v[i].chunks != (out->v[i].size + out->chunk_bytes - 1) / out->chunk_bytes)
+            return false;
     return *out->life != '\0';
 }
 
@@ -435,17 +524,14 @@ static enum err_code read_through(int fd, struct source *s, unsigned char hash[C
     return code;
 }
 
-enum err_code set_read_file(const char *dir, const struct set *s, const struct set_file *f,
-                            const unsigned char *key, seal_out *out, void *arg, struct err *why)
+/* A file of DIR of that size and hash. key, out, arg: as of set_read_file. */
+static enum err_code read_one(const char *path, uint64_t want, const unsigned char told[CRYPTO_HASH],
+                              const struct set *s, const unsigned char *key, seal_out *out, void *arg,
+                              struct err *why)
 {
-    char path[SET_PATH];
     unsigned char hash[CRYPTO_HASH];
     struct source from = {.out = out, .arg = arg};
     uint64_t size = 0;
-    if (f->is_segment)
-        path_put(path, "%s/%s", dir, f->name);
-    else
-        path_put(path, "%s/sets/%s/%s", dir, s->stamp, f->name);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return err_set(why, ERR_MISSING, NULL, "%s: %s", path, strerror(errno));
@@ -454,7 +540,7 @@ enum err_code set_read_file(const char *dir, const struct set *s, const struct s
     else if (*s->key)
         from.out = NULL;
     enum err_code code = read_through(fd, &from, hash, &size);
-    if (code == ERR_OK && (size != f->size || memcmp(hash, f->hash, sizeof hash) != 0))
+    if (code == ERR_OK && (size != want || memcmp(hash, told, sizeof hash) != 0))
         code = err_set(why, ERR_SYNTAX, NULL, "%s is not what the manifest says (%" PRIu64 " bytes)", path,
                        size);
     else if (code == ERR_OK && from.unseal && unseal_end(from.unseal) != ERR_OK)
@@ -468,4 +554,30 @@ enum err_code set_read_file(const char *dir, const struct set *s, const struct s
     unseal_free(&from.unseal);
     close(fd);
     return code;
+}
+
+enum err_code set_read_chunk(const char *dir, const struct set *s, const struct set_file *f, size_t i,
+                             const unsigned char *key, seal_out *out, void *arg, struct err *why)
+{
+    char path[SET_PATH], name[SET_PATH];
+    set_chunk_name(f->chunk[i].hash, name);
+    path_put(path, "%s/%s", dir, name);
+    return read_one(path, set_chunk_size(s, f, i), f->chunk[i].hash, s, key, out, arg, why);
+}
+
+enum err_code set_read_file(const char *dir, const struct set *s, const struct set_file *f,
+                            const unsigned char *key, seal_out *out, void *arg, struct err *why)
+{
+    char path[SET_PATH];
+    enum err_code code = ERR_OK;
+    if (f->chunked) {
+        for (size_t i = 0; i < f->chunks && code == ERR_OK; i++)
+            code = set_read_chunk(dir, s, f, i, key, out, arg, why);
+        return code;
+    }
+    if (f->is_segment)
+        path_put(path, "%s/%s", dir, f->name);
+    else
+        path_put(path, "%s/sets/%s/%s", dir, s->stamp, f->name);
+    return read_one(path, f->size, f->hash, s, key, out, arg, why);
 }

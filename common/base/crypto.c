@@ -64,6 +64,11 @@ void crypto_hash_init(struct crypto_hash *h)
     crypto_generichash_init(state(h), NULL, 0, CRYPTO_HASH);
 }
 
+void crypto_hash_init_keyed(struct crypto_hash *h, const unsigned char key[CRYPTO_HASH])
+{
+    crypto_generichash_init(state(h), key, CRYPTO_HASH, CRYPTO_HASH);
+}
+
 void crypto_hash_add(struct crypto_hash *h, struct span in)
 {
     crypto_generichash_update(state(h), bytes(in), in.n);

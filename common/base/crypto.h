@@ -19,6 +19,8 @@ struct crypto_hash {
     _Alignas(64) unsigned char state[384];
 };
 void crypto_hash_init(struct crypto_hash *h);
+/* The same with a key: who lacks it cannot tell which bytes a hash is of. */
+void crypto_hash_init_keyed(struct crypto_hash *h, const unsigned char key[CRYPTO_HASH]);
 void crypto_hash_add(struct crypto_hash *h, struct span in);
 void crypto_hash_final(struct crypto_hash *h, unsigned char out[CRYPTO_HASH]);
 /* n random bytes as lower-case base 32 (RFC 4648 6 without padding): 8 characters for 5 bytes. out holds

@@ -91,6 +91,12 @@ void seal_free(struct seal **sp)
     *sp = NULL;
 }
 
+uint64_t seal_size(uint64_t n)
+{
+    const uint64_t chunks = n ? (n + CHUNK - 1) / CHUNK : 1;
+    return HEAD + n + chunks * crypto_secretstream_xchacha20poly1305_ABYTES;
+}
+
 struct unseal {
     crypto_secretstream_xchacha20poly1305_state state;
     unsigned char key[CRYPTO_HASH];

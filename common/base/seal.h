@@ -6,6 +6,7 @@
 
 #include "common/base/crypto.h"
 #include "common/base/err.h"
+#include <stdint.h>
 
 /* Takes bytes; false: it could not. */
 typedef bool seal_out(void *arg, struct span bytes);
@@ -17,6 +18,8 @@ bool seal_add(struct seal *s, struct span bytes) __attribute__((warn_unused_resu
 /* The mark of the end. False: something failed since the start. */
 bool seal_end(struct seal *s) __attribute__((warn_unused_result));
 void seal_free(struct seal **s);
+/* Bytes of a sealed stream of n plain ones. */
+uint64_t seal_size(uint64_t n);
 
 struct unseal;
 struct unseal *unseal_new(const unsigned char key[CRYPTO_HASH], seal_out *out, void *arg);

@@ -1,5 +1,6 @@
 """Time travel of one mailbox and of an account, undelete, backup and full restore, with the whole suite and real clients."""
 import datetime
+import hashlib
 import json
 import os
 import re
@@ -368,7 +369,7 @@ def test_backup_and_restore_of_everything(full, tmp_path):
     was, numbers = everything(p, users), validities(p, users)
     assert first['segments_kept'] == 0 and first['moved'] > 500000
     assert p.adm_json('backup', 'verify', d) == {'set': first['set'], 'files': first_files(d, first['set']), 'bytes': first['bytes'],
-                                                 'faults': 0, 'opened': True}
+                                                 'faults': 0, 'set_aside': 0, 'opened': True}
 
     # The next one brings only what is new: sealed segments stay where they are.
     send(p, 'an', 'sau lan dau')
@@ -419,7 +420,133 @@ def test_backup_and_restore_of_everything(full, tmp_path):
 
 def first_files(d, name):
     with open('%s/sets/%s/manifest' % (d, name)) as f:
-        return sum(l.startswith(('file ', 'segment ')) for l in f)
+        return sum(l.startswith(('file ', 'segment ', 'chunked ')) for l in f)
+
+
+def chunks_of(d, name, file=''):
+    """The chunk files of a set (of one of its files), below d, in order."""
+    out, inside = [], False
+    with open('%s/sets/%s/manifest' % (d, name)) as f:
+        for l in f.read().split('\n'):
+            if l.startswith('chunked '):
+                inside = l.endswith(file)
+            elif l.startswith('chunk ') and inside:
+                out.append('chunks/%s/%s' % (l[6:8], l.split()[1]))
+    return out
+
+
+def pool(d):
+    return {os.path.relpath(os.path.join(top, f), d) for top, _, files in os.walk(d + '/chunks') for f in files}
+
+
+def flip(path):
+    """Change a byte in the middle of a file."""
+    with open(path, 'r+b') as f:
+        f.seek(os.path.getsize(path) // 2)
+        old = f.read(1)
+        f.seek(-1, 1)
+        f.write(bytes([old[0] ^ 1]))
+
+
+def as_version_1(d, name):
+    """The set as backups were before chunks: its files whole, a manifest of version 1. Made by other code than the suite's."""
+    top = '%s/sets/%s/' % (d, name)
+    lines, file = [], None
+
+    def end():
+        if file:
+            os.makedirs(os.path.dirname(top + file[0]), exist_ok=True)
+            with open(top + file[0], 'wb') as f:
+                f.write(file[1])
+            lines.append('file %s %d %s' % (hashlib.blake2b(file[1], digest_size=32).hexdigest(), len(file[1]), file[0]))
+    with open(top + 'manifest') as f:
+        for l in f.read().split('\n')[1:]:
+            words = l.split()
+            if words[:1] == ['chunk']:
+                with open('%s/chunks/%s/%s' % (d, words[1][:2], words[1]), 'rb') as x:
+                    file[1] += x.read()
+                continue
+            end()
+            file = [words[2], b''] if words[:1] == ['chunked'] else None
+            if words and words[0] in ('stamp', 'life', 'sealed', 'file', 'segment'):
+                lines.append(l)
+    text = ('provmail-backup 1\n' + '\n'.join(lines) + '\n').encode()
+    with open(top + 'manifest', 'wb') as f:
+        f.write(text + b'end %s\n' % hashlib.sha256(text).hexdigest().encode())
+
+
+def many(p, user, n):
+    """Mail enough that databases have many chunks."""
+    with p.smtp() as c:
+        for i in range(n):
+            c.sendmail('a@ngoai.example', [address(user)], message('a@ngoai.example', address(user), 'day %d ' % i + 'x' * 900))
+
+
+def checkpointed(p):
+    begin = time.time()
+    until(lambda: os.stat(p.state + '/mail/db/message.db').st_mtime > begin)
+
+
+def test_a_later_backup_brings_what_changed(full, tmp_path):
+    p, d = full, str(tmp_path / 'backup')
+    many(p, 'an', 400)
+    fill(p)
+    checkpointed(p)
+    first = p.adm_json('backup', d)
+    assert first['chunks_kept'] == 0 and first['chunks'] == len(pool(d)), first
+    send(p, 'an', 'mot thu moi')
+    said = p.adm('backup', d).stdout
+    second = sorted(os.listdir(d + '/sets'))[-1]
+    had, has = set(chunks_of(d, first['set'])), set(chunks_of(d, second))
+    new = sum(os.path.getsize(d + '/' + c) for c in has - had)
+    got = re.match(r'(\S+): ([0-9.]+) MiB in all, of which ([0-9.]+) MiB are new, .*; (\d+) of (\d+) segments and (\d+) of (\d+) chunks', said)
+    assert got and got[1] == second and got[4] == got[5], said
+    # The files of the set's own (keys and the like, the manifest is not counted) are small.
+    assert new <= float(got[3]) * 1048576 + 60000 and float(got[3]) * 1048576 <= new + 200000, (new, said)
+    assert int(got[7]) - int(got[6]) == len(has - had)
+    # Much less than the first one, and most chunks are shared.
+    assert new < 0.4 * first['moved'] and len(has & had) > 0.6 * len(has), (new, first)
+    send(p, 'an', 'them mot thu')
+    checkpointed(p)  # the pages that it changed are written
+    third = p.adm_json('backup', d)
+    assert third['moved'] < 0.2 * first['moved'] and third['chunks'] - third['chunks_kept'] < 0.3 * third['chunks'], third
+
+    # An old form of set beside new ones: whole, and base of nothing that it does not have.
+    as_version_1(d, first['set'])
+    for name in sorted(os.listdir(d + '/sets')):
+        assert p.adm_json('backup', 'verify', d, '--set', name)['faults'] == 0
+    # Sets that go free what the others do not name; what they name stays.
+    newest = p.adm_json('backup', d, '--keep', '2')
+    assert newest['sets_removed'] == 2
+    assert pool(d) == set(chunks_of(d, third['set'])) | set(chunks_of(d, newest['set']))
+    assert p.adm_json('backup', 'verify', d, '--set', third['set'])['opened'] is True
+    was = everything(p, ('an', 'binh'))
+    p.stop()
+    p.adm('restore', d, '--set', newest['set'], '--force')
+    p.start()
+    assert everything(p, ('an', 'binh')) == was
+
+
+def test_a_restore_of_an_old_set_and_a_backup_on_top(full, tmp_path):
+    p, d = full, str(tmp_path / 'backup')
+    fill(p)
+    first = p.adm_json('backup', d)
+    was = everything(p, ('an', 'binh'))
+    as_version_1(d, first['set'])
+    shutil.rmtree(d + '/chunks')
+    second = p.adm_json('backup', d)
+    assert second['segments_kept'] == second['segments'] > 0
+    assert second['chunks'] - second['chunks_kept'] == len(pool(d)) > 20  # it had none to begin with
+    send(p, 'an', 'sau')
+    p.stop()
+    p.adm('restore', d, '--set', first['set'], '--force')
+    p.start()
+    assert everything(p, ('an', 'binh')) == was
+    # While one manifest cannot be read nothing that sets share is removed.
+    os.rename(d + '/sets/%s/manifest' % first['set'], d + '/away')
+    before = pool(d)
+    r = p.adm('backup', d, '--keep', '3')
+    assert 'nothing that sets share is removed' in r.stderr and before <= pool(d)
 
 
 def comm_pids(p, name):
@@ -511,43 +638,104 @@ def test_a_damaged_backup_is_noticed(full, tmp_path):
     made = p.adm_json('backup', d)
     top = '%s/sets/%s/' % (d, made['set'])
     segment = [os.path.join(t, f) for t, _, files in os.walk(d + '/segments') for f in files][0]
-    for path in (segment, top + 'store/db/message.db', top + 'directory/db/entry.db', top + 'files/keys/grant.key', top + 'manifest'):
-        with open(path, 'r+b') as f:
-            f.seek(os.path.getsize(path) // 2)
-            old = f.read(1)
-            f.seek(-1, 1)
-            f.write(bytes([old[0] ^ 1]))
+    chunk = d + '/' + chunks_of(d, made['set'], 'store/format')[0]  # what never changes
+    for path in (segment, chunk, d + '/' + chunks_of(d, made['set'], 'store/db/message.db')[0], d + '/' + chunks_of(d, made['set'], 'directory/db/entry.db')[0], top + 'files/keys/grant.key',
+                 top + 'manifest'):
+        flip(path)
         r = p.adm('backup', 'verify', d, check=False)
-        assert r.returncode == 65, path
-        with open(path, 'r+b') as f:
-            f.seek(os.path.getsize(path) // 2)
-            f.write(old)
-    os.rename(segment, segment + '.away')
-    assert p.adm('backup', 'verify', d, check=False).returncode == 65
-    # A backup after that brings the segment again.
-    again = p.adm_json('backup', d)
-    assert again['segments_kept'] < again['segments']
+        assert r.returncode == 65 and os.path.basename(path) in r.stderr, path
+        flip(path)
     assert p.adm_json('backup', 'verify', d)['faults'] == 0
+    for path in (segment, chunk):
+        os.rename(path, path + '.away')
+        assert p.adm('backup', 'verify', d, '--set', made['set'], check=False).returncode == 65
+        # A backup after that brings it again, and the older set is whole again too.
+        again = p.adm_json('backup', d)
+        assert p.adm_json('backup', 'verify', d)['faults'] == 0
+        assert p.adm_json('backup', 'verify', d, '--set', made['set'])['faults'] == 0
+        if path == segment:
+            assert again['segments_kept'] < again['segments']
+    # What is damaged in place is taken for good by a backup (it does not read it), until it is set aside.
+    for path in (segment, chunk):
+        flip(path)
+        p.adm_json('backup', d)
+        assert p.adm('backup', 'verify', d, '--set', made['set'], check=False).returncode == 65
+        r = p.adm('backup', 'verify', d, '--set', made['set'], '--set-aside', check=False)
+        assert r.returncode == 65 and 'set aside' in r.stdout and not os.path.exists(path)
     # A restore of the damaged set leaves the store as it was.
-    os.unlink(segment)
+    was = everything(p, ('an',))
     p.stop()
-    r = p.adm('restore', d, '--force', check=False)
+    r = p.adm('restore', d, '--set', made['set'], '--force', check=False)
     assert r.returncode == 65 and os.path.exists(p.state + '/mail/format')
-    os.rename(segment + '.away', segment)
+    flip(chunk + '.damaged')
+    os.rename(chunk + '.damaged', chunk)
+    flip(segment)
+    r = p.adm('restore', d, '--set', made['set'], '--force', check=False)
+    assert r.returncode == 65 and os.path.basename(segment) in r.stderr
+    flip(segment)
+    os.unlink(chunk)
+    p.start()
+    assert everything(p, ('an',)) == was
+    p.adm_json('backup', d)
+    assert p.adm_json('backup', 'verify', d)['opened'] is True and p.adm_json('backup', 'verify', d, '--set', made['set'])['opened'] is True
+
+
+def test_a_damaged_chunk_of_an_encrypted_backup(full, tmp_path):
+    p, d, key = full, str(tmp_path / 'sealed'), str(tmp_path / 'key')
+    fill(p)
+    p.adm('backup', 'key', key)
+    first = p.adm_json('backup', d, '--encrypt-to', key + '.pub')
+    chunk = d + '/' + chunks_of(d, first['set'], 'store/db/content.db')[0]
+    flip(chunk)
+    for words in ([], ['--key', key]):
+        r = p.adm('backup', 'verify', d, *words, check=False)
+        assert r.returncode == 65 and os.path.basename(chunk) in r.stderr
+    p.adm('backup', 'verify', d, '--set-aside', check=False)
+    second = p.adm_json('backup', d, '--encrypt-to', key + '.pub')
+    # Sealed anew its bytes are others, under another name.
+    assert second['chunks_kept'] > 0.5 * second['chunks']
+    assert p.adm_json('backup', 'verify', d, '--key', key)['opened'] is True
+    p.stop()
+    r = p.adm('restore', d, '--key', key, '--set', first['set'], '--force', check=False)
+    assert r.returncode == 65 and os.path.exists(p.state + '/mail/format')
+    p.adm('restore', d, '--key', key, '--force')
     p.start()
     assert len(p.find('an', 'chung 0')) == 1
+    # Another key: nothing is shared with what that one opens.
+    p.adm('backup', 'key', str(tmp_path / 'other'))
+    other = p.adm_json('backup', d, '--encrypt-to', str(tmp_path / 'other.pub'))
+    assert not set(chunks_of(d, other['set'])) & set(chunks_of(d, second['set'])) and other['segments_kept'] == 0
+    assert p.adm_json('backup', 'verify', d, '--key', str(tmp_path / 'other'))['opened'] is True
 
 
 def test_a_backup_that_is_cut(full, tmp_path):
-    """Killed at any moment, it leaves no set, holds nothing back, and the next one is whole."""
+    """Killed at any moment, it leaves no set, holds nothing back, and the next one is whole; so is the one before."""
     p, d = full, str(tmp_path / 'backup')
     fill(p)
+    first = p.adm_json('backup', d)
     for delay in (0.0, 0.01, 0.03, 0.06, 0.1):
+        send(p, 'an', 'giua hai lan')
         x = subprocess.Popen([MAILADM, '--config', p.conf, 'backup', d], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(delay)
         x.kill()
         x.wait()
+    assert p.adm_json('backup', 'verify', d, '--set', first['set'])['faults'] == 0
+    # What a power cut may have left of such a run: half a chunk under its name, which no set names.
+    os.makedirs(d + '/new-20200101T000000Z-000000')
+    os.makedirs(d + '/chunks/00', exist_ok=True)
+    with open(d + '/chunks/00/' + '0' * 64, 'wb') as f:
+        f.write(b'half')
     made = p.adm_json('backup', d)
-    assert p.adm_json('backup', 'verify', d)['faults'] == 0
+    sets = os.listdir(d + '/sets')
+    assert made['set'] in sets and first['set'] in sets
+    assert pool(d) == {c for s in sets for c in chunks_of(d, s)}
+    for s in sets:
+        assert p.adm_json('backup', 'verify', d, '--set', s)['faults'] == 0
     assert not [f for f in os.listdir(d) if f.startswith('new-')]
-    assert made['set'] in os.listdir(d + '/sets')
+    # A backup that fails takes away what it brought.
+    send(p, 'an', 'truoc lan hong')
+    before = pool(d)
+    os.mkdir(p.state + '/keys/khong-doc-duoc')  # read after all that the daemons send
+    r = p.adm('backup', d, check=False)
+    assert r.returncode == 74 and 'khong-doc-duoc' in r.stderr
+    assert pool(d) == before and sorted(os.listdir(d + '/sets')) == sorted(sets)

@@ -52,6 +52,7 @@ static void test_round(void **state)
         for (size_t k = 0; k < sizeof pieces / sizeof *pieces; k++) {
             struct buf plain, packed, back;
             seal(sizes[i], pieces[k], &plain, &packed);
+            assert_int_equal(packed.n, seal_size(sizes[i]));
             assert_int_equal(unseal(key, buf_span(&packed), pieces[2 - k], &back), ERR_OK);
             assert_true(span_eq(buf_span(&plain), buf_span(&back)));
             buf_free(&plain);
