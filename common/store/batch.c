@@ -14,8 +14,7 @@ enum {
     TRIES = 8,         /* of a transaction that meets a deadlock */
     BATCH_JOBS = 1000, /* taken at once */
     SLICES_ALONE = 64, /* of one request in one batch, while nobody else waits */
-    SLICES_MS = 25,    /* and not longer: what becomes visible meanwhile is told after the flush only */
-    LAZY_MS = 500      /* the longest that one waits */
+    SLICES_MS = 25     /* and not longer: what becomes visible meanwhile is told after the flush only */
 };
 
 /* Nothing to do: that it is done says that the writer works. */
@@ -61,11 +60,6 @@ bool engine_is_write(uint16_t type)
     return op_of(type) != NULL || engine_is_lazy(type);
 }
 
-bool engine_is_lazy(uint16_t type)
-{
-    return type == WIRE_ACK || type == WIRE_CONFIRM;
-}
-
 /* A batch under way. */
 struct batch {
     struct engine *e;
@@ -85,64 +79,6 @@ static void finish(struct batch *b, struct job *j)
     j->next = NULL;
     b->finished++;
     atomic_fetch_add(&b->e->count.jobs, 1);
-}
-
-/* -- what nobody waits for -- */
-
-static enum err_code apply_lazy(struct tx *t, struct job *j)
-{
-    struct wire_in in = {buf_span(&j->body), false};
-    enum err_code code = ERR_OK;
-    if (j->type == WIRE_CONFIRM)
-        return repeat_confirm(t, in.s);
-    struct edit x;
-    code = edit_open(&x, t, T_DONE);
-    for (struct request_id id; code == ERR_OK && in.s.n && wire_get(&in, &id, sizeof id);)
-        code = done_forget(&x, &id);
-    return edit_close(&x, code);
-}
-
-static bool job_confirms(const struct job *j, const unsigned char key[REPEAT_KEY])
-{
-    struct wire_in in = {buf_span(&j->body), false};
-    unsigned char its[REPEAT_KEY];
-    struct span targets;
-    while (in.s.n && repeat_receipt(&in, its, &targets))
-        if (memcmp(its, key, REPEAT_KEY) == 0)
-            return true;
-    return false;
-}
-
-bool lazy_confirms(const struct engine *e, const unsigned char key[REPEAT_KEY])
-{
-    for (const struct job *j = e->lazy; j; j = j->next)
-        if (j->type == WIRE_CONFIRM && job_confirms(j, key))
-            return true;
-    return false;
-}
-
-static void run_lazy(struct batch *b)
-{
-    struct engine *e = b->e;
-    enum err_code code = ERR_RETRY;
-    for (int i = 0; i < TRIES && code == ERR_RETRY; i++) {
-        code = tx_renew(&b->t);
-        for (struct job *j = e->lazy; j && code == ERR_OK; j = j->next)
-            code = apply_lazy(&b->t, j);
-        if (code == ERR_OK)
-            code = tx_commit(&b->t);
-        else
-            tx_abort(&b->t);
-        FAULT_STEP("store.lazy.committed");
-    }
-    if (code != ERR_OK) /* records stay for a day at most */
-        log_event(LOG_WARN, NULL, "store.acknowledgements.lost", F_UINT("count", e->lazy_count));
-    for (struct job *j = e->lazy, *next; j; j = next) {
-        next = j->next;
-        job_free(&j);
-    }
-    e->lazy = NULL;
-    e->lazy_count = 0;
 }
 
 /* -- one request -- */
@@ -247,7 +183,7 @@ static bool apply(struct batch *b, struct job *j)
         if (j->code != ERR_RETRY)
             break;
         if (b->t.lazy_first)
-            run_lazy(b);
+            lazy_run(b->e, &b->t);
         b->t.lazy_first = false;
     }
     if (j->code == ERR_OK)
@@ -399,28 +335,6 @@ static struct job *add_contents(struct batch *b, struct job *jobs)
     }
     *last = NULL;
     return rest;
-}
-
-/* -- what nobody waits for: when -- */
-
-static bool lazy_due(const struct engine *e)
-{
-    return e->lazy_count >= LAZY_JOBS || (e->lazy && clock_mono_ms() - e->lazy_since_ms >= LAZY_MS);
-}
-
-/* Under the lock. */
-static void take_lazy(struct engine *e)
-{
-    if (!e->lazy && e->lazy_in)
-        e->lazy_since_ms = clock_mono_ms();
-    for (struct job *j = e->lazy_in, *next; j; j = next) {
-        next = j->next;
-        j->next = e->lazy;
-        e->lazy = j;
-        e->lazy_count++;
-    }
-    e->lazy_in = NULL;
-    e->lazy_in_count = 0;
 }
 
 /* -- the batch -- */
@@ -584,8 +498,8 @@ static void run_batch(struct engine *e, struct tx *t, struct job *jobs, uint64_t
     run_slices(&b);
     *started_end = e->sliced; /* their second slices come after what waits now */
     e->sliced = started;
-    if (lazy_due(e) || (e->stopping && e->lazy))
-        run_lazy(&b);
+    if (lazy_due(e) || (e->stopping && e->lazy.jobs))
+        lazy_run(e, &b.t);
     flush_log(&b);
     atomic_fetch_add(&e->count.batches, 1);
     if (b.finished > atomic_load(&e->count.batch_max))
@@ -602,19 +516,16 @@ static bool wait_work(struct engine *e, struct job **out)
 {
     pthread_mutex_lock(&e->lock);
     for (;;) {
-        take_lazy(e);
+        lazy_take(e);
         if (e->first || e->sliced || e->stopping || lazy_due(e))
             break;
-        if (!e->lazy) {
+        const uint64_t until_ms = lazy_due_ms(e);
+        const struct timespec until = {.tv_sec = (time_t)(until_ms / 1000),
+                                       .tv_nsec = (long)(until_ms % 1000) * 1000000};
+        if (until_ms)
+            pthread_cond_timedwait(&e->work, &e->lock, &until);
+        else
             pthread_cond_wait(&e->work, &e->lock);
-            continue;
-        }
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += LAZY_MS * 1000000L;
-        until.tv_sec += until.tv_nsec / 1000000000L;
-        until.tv_nsec %= 1000000000L;
-        pthread_cond_timedwait(&e->work, &e->lock, &until);
     }
     bool go = e->first || !e->stopping || e->staging || e->large_first;
     if (!e->first && go && e->stopping)
@@ -644,7 +555,7 @@ void *writer_main(void *engine)
     tx_abort(&t);
     while (wait_work(e, &jobs))
         run_batch(e, &t, jobs, number++);
-    if (e->lazy || e->commits)
+    if (e->lazy.jobs || e->commits)
         run_batch(e, &t, NULL, number);
     tx_free(&t);
     return NULL;

@@ -89,9 +89,9 @@ void engine_submit(struct engine *e, struct job *j)
         next = j->next;
         j->next = NULL;
         if (engine_is_lazy(j->type)) {
-            j->next = e->lazy_in;
-            e->lazy_in = j;
-            small = small || ++e->lazy_in_count >= LAZY_JOBS;
+            j->next = e->lazy.in;
+            e->lazy.in = j;
+            small = small || ++e->lazy.in_count >= LAZY_JOBS;
         } else if (j->fd >= 0) {
             *e->large_last = j;
             e->large_last = &j->next;
@@ -129,7 +129,7 @@ bool engine_waiting(struct engine *e, const void *owner, struct buf *out)
 void engine_nudge(struct engine *e)
 {
     pthread_mutex_lock(&e->lock);
-    if (e->lazy_in)
+    if (e->lazy.in)
         pthread_cond_signal(&e->work);
     pthread_mutex_unlock(&e->lock);
 }

@@ -193,6 +193,17 @@ void ids_free(struct ids *l);
 
 struct units; /* quota_units.c */
 
+struct lazy_key;
+struct lazy {
+    struct job *in; /* the writer is not woken for them */
+    size_t in_count;
+    struct job *jobs; /* taken from in, the last one first */
+    size_t count;
+    uint64_t since_ms;       /* when the oldest was taken */
+    struct lazy_key *keys;   /* repeat keys that they speak of, */
+    const struct job *keyed; /* those from this one on */
+};
+
 struct engine {
     struct engine_options o;
     unsigned format;
@@ -225,13 +236,12 @@ struct engine {
     struct stream small, large, compact; /* the writer's, the stager's, the care thread's */
     _Atomic uint32_t small_segment;      /* that small writes to; 0: none */
     struct redo redo;
+    struct lazy lazy;
 
-    pthread_mutex_t lock; /* guards the two lists and the flags */
+    pthread_mutex_t lock; /* guards the lists for writer and stager, lazy.in and the flags */
     pthread_cond_t work, large_work;
     struct job *first, **last;             /* for the writer */
     struct job *large_first, **large_last; /* for the stager */
-    struct job *lazy_in;                   /* for the writer, which is not woken for them */
-    size_t lazy_in_count;
     unsigned staging;
     bool stopping;
     pthread_t writer, stager, care;
@@ -241,9 +251,6 @@ struct engine {
 
     /* the writer's own */
     struct job *sliced;
-    struct job *lazy; /* acknowledgements and confirmations, taken from lazy_in */
-    size_t lazy_count;
-    uint64_t lazy_since_ms;
     bool commits; /* since the last flush */
     pthread_mutex_t lease_lock;
     struct lease *leases;
@@ -837,6 +844,20 @@ struct done_parts {
 };
 bool done_parts_add(struct done_parts *p, struct span key, struct span value);
 
+/* -- lazy.c: acknowledgements and confirmations; the writer's own but for lazy.in -- */
+
+enum { LAZY_JOBS = 256 }; /* that make a transaction worth while */
+bool engine_is_lazy(uint16_t type);
+/* With the engine's lock held: those that came since the last time. */
+void lazy_take(struct engine *e);
+bool lazy_due(const struct engine *e);
+/* When the oldest is due, in milliseconds of CLOCK_MONOTONIC; 0: none waits. */
+uint64_t lazy_due_ms(const struct engine *e);
+/* Whether a confirmation that waits speaks of this repeat key. */
+bool lazy_confirms(struct engine *e, const unsigned char key[REPEAT_KEY]);
+/* Put all that wait on record, in a transaction of their own through t. */
+void lazy_run(struct engine *e, struct tx *t);
+
 /* -- batch.c -- */
 /* Submit a job of the engine's own and wait until it is durable; the caller keeps it. Its code; ERR_STATE
  * also when the engine is ending. */
@@ -844,12 +865,8 @@ enum err_code engine_call(struct engine *e, struct job *j) CHECK_RESULT;
 /* Whether requests wait for the writer. */
 bool engine_busy(struct engine *e);
 void *writer_main(void *engine);
-/* Whether confirmations that are not on record yet speak of this repeat key. The writer's own. */
-enum { LAZY_JOBS = 256 }; /* acknowledgements and confirmations that make a transaction worth while */
-bool engine_is_lazy(uint16_t type);
-/* What waits in lazy_in is seen in time; from a thread that comes by every now and then. */
+/* What waits in lazy.in is seen in time; from a thread that comes by every now and then. */
 void engine_nudge(struct engine *e);
-bool lazy_confirms(const struct engine *e, const unsigned char key[REPEAT_KEY]);
 void *stager_main(void *engine);
 
 /* -- read.c, read_admin.c -- */
