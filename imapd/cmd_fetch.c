@@ -417,7 +417,8 @@ static enum run ask_pieces(struct imap *s, struct fetch *x)
             }
             p->ticket = ticket_new(p);
             imap_ask(s);
-            store_read(s->account, s->view.mailbox, x->uids[i], p->at, p->n, p->ticket, on_piece);
+            store_read_seen(s->account, s->view.mailbox, x->uids[i], s->view.modseq, p->at, p->n, p->ticket,
+                            on_piece);
         }
     return s->cmd.pending ? RUN_WAIT : RUN_AGAIN;
 }
@@ -478,6 +479,14 @@ static enum run stream(struct imap *s, struct fetch *x)
 {
     const struct entry *e = &x->batch[x->at];
     struct piece *p = &e->pieces[x->piece];
+    if (s->cmd.code == ERR_MISSING && !x->header_said) { /* expunged, and its history purged */
+        p->nil = x->gone = true;
+        imap_clear(s);
+        s->cmd.stage = FE_SAY;
+        put(s, " NIL");
+        x->piece++;
+        return RUN_AGAIN;
+    }
     if (s->cmd.code != ERR_OK) { /* the response has begun and cannot be ended */
         log_event(LOG_ERROR, &s->log, "imap.fetch.cut", F_STR("code", err_name(s->cmd.code)),
                   F_UINT("uid", s->view.rows[e->index].uid));
@@ -485,8 +494,8 @@ static enum run stream(struct imap *s, struct fetch *x)
     }
     if (x->pos < p->n) {
         uint64_t left = p->n - x->pos;
-        store_read(s->account, s->view.mailbox, s->view.rows[e->index].uid, p->at + x->pos,
-                   left < PIECE_READ ? left : PIECE_READ, imap_ask(s), on_stream);
+        store_read_seen(s->account, s->view.mailbox, s->view.rows[e->index].uid, s->view.modseq,
+                        p->at + x->pos, left < PIECE_READ ? left : PIECE_READ, imap_ask(s), on_stream);
         return RUN_WAIT;
     }
     p->ready = true;

@@ -457,7 +457,13 @@ static bool on_read(struct pending *p, enum err_code code, struct span body, boo
 void store_read(struct store_account *a, uint64_t mailbox, uint32_t uid, uint64_t first, uint64_t want,
                 struct ticket *t, store_read_cb *cb)
 {
-    const struct wire_read w = {first, want < STORE_READ_LIMIT ? want : STORE_READ_LIMIT, uid, 0};
+    store_read_seen(a, mailbox, uid, 0, first, want, t, cb);
+}
+
+void store_read_seen(struct store_account *a, uint64_t mailbox, uint32_t uid, uint64_t seen, uint64_t first,
+                     uint64_t want, struct ticket *t, store_read_cb *cb)
+{
+    const struct wire_read w = {first, want < STORE_READ_LIMIT ? want : STORE_READ_LIMIT, seen, uid, 0};
     struct pending *p = ask_of(a, WIRE_READ, false, mailbox, t, on_read, CB(cb));
     pending_ask(p, buf_add(&p->body, &w, sizeof w));
 }

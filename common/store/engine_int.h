@@ -734,6 +734,10 @@ enum err_code history_first_name(struct tx *t, const struct uuid *account, struc
  * newest record stays, so that serials go on. *more: there is more to forget. */
 enum err_code history_purge(struct tx *t, const struct uuid *account, int64_t before_us,
                             bool *more) CHECK_RESULT;
+/* The row of a message that was expunged by one of the changes from q->next on: as it was then. At most
+ * q->budget changes are looked through; q->more: go on later at q->next. ERR_MISSING: in none of them. */
+enum err_code history_row(struct tx *t, const struct box *b, uint32_t uid, struct query *q,
+                          struct store_row *out) CHECK_RESULT;
 enum err_code read_view(struct tx *t, struct query *q) CHECK_RESULT;
 enum err_code read_past_names(struct tx *t, struct query *q) CHECK_RESULT;
 

@@ -442,6 +442,48 @@ static enum err_code gather_undos(struct tx *t, const struct box *b, uint64_t si
     return code;
 }
 
+/* The item of a message in a record of what went; NULL: it is in none. */
+static const char *gone_item(const struct rec_change *r, uint32_t uid)
+{
+    size_t size = r->op == CHANGE_EXPUNGE ? ITEM_EXPUNGE : ITEM_MOVE;
+    if (r->op != CHANGE_EXPUNGE && r->op != CHANGE_MOVE_OUT)
+        return NULL;
+    for (uint32_t i = 0; i < r->count; i++)
+        if (get_be32(r->items.p + i * size) == uid)
+            return r->items.p + i * size;
+    return NULL;
+}
+
+enum err_code history_row(struct tx *t, const struct box *b, uint32_t uid, struct query *q,
+                          struct store_row *out)
+{
+    unsigned char from[KEY_CHANGE];
+    struct scan s;
+    struct span key, value;
+    struct rec_change r;
+    const char *item = NULL;
+    uint32_t seen = 0;
+    key_pair(from, b->id, q->next);
+    scan_open(&s, t, T_CHANGE, span_of(from, sizeof from), KEY_ID, 64 << 10);
+    while (!item && s.code == ERR_OK && scan_next(&s, &key, &value)) {
+        q->more = seen++ == q->budget;
+        q->next = get_be64(key.p + KEY_ID);
+        if (q->more)
+            break;
+        if (!rec_change_get(value, &r))
+            s.code = ERR_BUG;
+        else
+            item = gone_item(&r, uid);
+        if (item && !rec_row_get(span_of(item + 4, REC_ROW), out))
+            s.code = ERR_BUG;
+    }
+    enum err_code code = scan_close(&s);
+    if (code != ERR_OK || q->more)
+        return code;
+    out->uid = uid;
+    return item ? ERR_OK : ERR_MISSING;
+}
+
 struct view {
     struct parts *parts;
     struct buf *part;

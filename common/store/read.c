@@ -254,6 +254,18 @@ static enum err_code put_frames(struct tx *t, const struct rec_content *c, size_
     return code;
 }
 
+/* The row of a message, or of one that the asker saw at w->seen and that was expunged since. */
+static enum err_code row_seen(struct tx *t, const struct box *b, const struct wire_read *w, struct query *q,
+                              struct store_row *out)
+{
+    enum err_code code = row_get(t, b->id, w->uid, out);
+    if (code != ERR_MISSING || !w->seen)
+        return code;
+    if (!q->next)
+        q->next = w->seen + 1;
+    return history_row(t, b, w->uid, q, out);
+}
+
 static enum err_code read_bytes_of(struct tx *t, struct query *q)
 {
     struct wire_in in = {q->body, false};
@@ -265,8 +277,8 @@ static enum err_code read_bytes_of(struct tx *t, struct query *q)
         return ERR_SYNTAX;
     enum err_code code = box_of(t, &q->account, q->mailbox, &b);
     if (code == ERR_OK)
-        code = row_get(t, b.id, w.uid, &row);
-    if (code != ERR_OK)
+        code = row_seen(t, &b, &w, q, &row);
+    if (code != ERR_OK || q->more)
         return code;
     code = content_places(t, row.content, &c);
     if (code == ERR_MISSING)

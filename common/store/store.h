@@ -236,6 +236,11 @@ typedef void store_read_cb(void *session, enum err_code code, struct span bytes)
  * for the rest. Fewer bytes come only at the message's end. ERR_MISSING: the UID is expunged. */
 void store_read(struct store_account *a, uint64_t mailbox, uint32_t uid, uint64_t first, uint64_t want,
                 struct ticket *t, store_read_cb *cb);
+/* The same of a message that was there at modseq seen: it is read from the history if it was expunged since.
+ * A FETCH that has begun to answer needs it, for half a literal cannot be taken back (RFC 2180 4.1).
+ * ERR_MISSING: the history of it is purged. */
+void store_read_seen(struct store_account *a, uint64_t mailbox, uint32_t uid, uint64_t seen, uint64_t first,
+                     uint64_t want, struct ticket *t, store_read_cb *cb);
 
 struct store_flag_change {
     enum store_flags_op { STORE_FLAGS_SET, STORE_FLAGS_ADD, STORE_FLAGS_REMOVE } op;

@@ -202,6 +202,7 @@ struct wire_meta_part { /* uid, n, bytes for each */
 };
 struct wire_read {
     uint64_t first, want;
+    uint64_t seen; /* not 0: what was expunged after this modseq is read, too */
     uint32_t uid, pad;
 };
 struct wire_read_part { /* frame table, packed frames */

@@ -331,6 +331,33 @@ def test_slow_reader_does_not_hold_memory(imapd):
     assert got > 60 << 20
 
 
+@pytest.mark.parametrize('how', [b'UID EXPUNGE %d', b'UID MOVE %d Trash'])
+def test_another_session_expunges_what_is_being_read(imapd, how):
+    """The answer has begun and cannot be taken back: it goes on to its end, and the session lives."""
+    c, other = line(imapd, 'torn@x', timeout=60), line(imapd, 'torn@x')
+    message = b'Subject: torn\r\n\r\n' + os.urandom(12 << 20).hex().encode().replace(b'7', b'7\r\n')
+    got, tagged = c.command(b'APPEND INBOX (\\Deleted) {%d+}\r\n%s' % (len(message), message))
+    uid = int(re.search(rb'APPENDUID \d+ (\d+)', tagged).group(1))
+    for l in (c, other):
+        l.ok(b'SELECT INBOX')
+    c.send(b'a UID FETCH %d (BODY.PEEK[] BODY.PEEK[1])\r\n' % uid)
+    head = c.line()  # and now what is on its way fills every buffer
+    assert head.endswith(b'BODY[] {%d}\r\n' % len(message)), head
+    time.sleep(0.5)
+    other.ok(how % uid)
+    assert c.f.read(len(message)) == message
+    rest = c.line()
+    body = message.partition(b'\r\n\r\n')[2]
+    assert rest == b' BODY[1] {%d}\r\n' % len(body), rest
+    assert c.f.read(len(body)) == body
+    assert c.line() == b')\r\n'
+    got, tagged = c.until(b'a')
+    assert b' OK' in tagged, tagged
+    c.ok(b'NOOP')
+    c.close()
+    other.close()
+
+
 def test_store_dies_and_sessions_see_a_pause(imapd):
     c = line(imapd, 'pause@x')
     c.ok(b'SELECT INBOX')

@@ -291,10 +291,22 @@ void drive_expunge(struct engine *e, unsigned char account, uint64_t box)
 
 enum err_code drive_read(struct engine *e, unsigned char n, uint64_t box, uint32_t uid, char *out)
 {
-    const struct wire_read w = {0, 1000, uid, 0};
-    struct query q = {
-        .type = WIRE_READ, .account = drive_account(n), .mailbox = box, .body = span_of(&w, sizeof w)};
-    enum err_code code = engine_query(e, &q);
+    return drive_read_seen(e, n, box, uid, 0, out);
+}
+
+enum err_code drive_read_seen(struct engine *e, unsigned char n, uint64_t box, uint32_t uid, uint64_t seen,
+                              char *out)
+{
+    const struct wire_read w = {0, 1000, seen, uid, 0};
+    struct query q = {.type = WIRE_READ,
+                      .account = drive_account(n),
+                      .mailbox = box,
+                      .body = span_of(&w, sizeof w),
+                      .budget = 1};
+    enum err_code code;
+    do
+        code = engine_query(e, &q);
+    while (code == ERR_OK && q.more);
     if (code == ERR_OK) {
         size_t head = sizeof(struct wire_read_part) + sizeof(struct frame_size);
         memcpy(out, q.answer.v[0].p + head, q.answer.v[0].n - head);

@@ -53,6 +53,9 @@ struct job *drive_expunge_job(unsigned char account, uint64_t box);
 void drive_expunge(struct engine *e, unsigned char account, uint64_t box);
 /* The packed bytes of a message in out (at most 1000), or the code. */
 enum err_code drive_read(struct engine *e, unsigned char account, uint64_t box, uint32_t uid, char *out);
+/* The same of a message that was there at modseq seen, one change a step. */
+enum err_code drive_read_seen(struct engine *e, unsigned char account, uint64_t box, uint32_t uid,
+                              uint64_t seen, char *out);
 /* The count of references of a content, -1: there is no such content. */
 long drive_refs(struct engine *e, uint64_t content);
 /* What is recorded of an account's use and limits. */

@@ -228,6 +228,13 @@ void store_read(struct store_account *a, uint64_t mailbox, uint32_t uid, uint64_
     c->cb = (void (*)(void))cb;
 }
 
+void store_read_seen(struct store_account *a, uint64_t mailbox, uint32_t uid, uint64_t seen, uint64_t first,
+                     uint64_t want, struct ticket *t, store_read_cb *cb)
+{
+    (void)seen; /* nothing is expunged here while a FETCH goes on */
+    store_read(a, mailbox, uid, first, want, t, cb);
+}
+
 static bool change_row(struct box *b, struct message *m, const struct call *c, uint64_t bits)
 {
     struct store_row old = m->row;

@@ -816,6 +816,40 @@ static void test_compaction_and_deaths(void **state)
     }
 }
 
+/* -- reading what another session expunged meanwhile -- */
+
+static void test_what_was_seen_can_be_read(void **state)
+{
+    (void)state;
+    char text[1001];
+    struct engine *e = drive_open(&options);
+    drive_deliver(e, 1, "one");
+    drive_deliver(e, 1, "two");
+    drive_deliver(e, 1, "three");
+    struct wire_box box = drive_status(e, 1, "INBOX");
+    drive_create(e, 1, "To");
+    drive_flags(e, 1, box.id, 2, 2, STORE_DELETED);
+    drive_copy(e, 1, box.id, 1, 1, "To", true);
+    drive_expunge(e, 1, box.id);
+    assert_int_equal(drive_read(e, 1, box.id, 1, text), ERR_MISSING);
+    assert_int_equal(drive_read_seen(e, 1, box.id, 1, box.modseq, text), ERR_OK);
+    assert_string_equal(text, "one");
+    assert_int_equal(drive_read_seen(e, 1, box.id, 2, box.modseq, text), ERR_OK);
+    assert_string_equal(text, "two");
+    assert_int_equal(drive_read_seen(e, 1, box.id, 3, box.modseq, text), ERR_OK);
+    assert_string_equal(text, "three");
+    assert_int_equal(drive_read_seen(e, 1, box.id, 4, box.modseq, text), ERR_MISSING);
+    assert_int_equal(drive_read_seen(e, 2, box.id, 1, box.modseq, text), ERR_DENIED); /* not his */
+    uint64_t now = drive_status(e, 1, "INBOX").modseq;
+    assert_int_equal(drive_read_seen(e, 1, box.id, 2, now, text), ERR_MISSING);
+    engine_close(&e);
+    options.undelete_us = 1;
+    e = drive_open(&options);
+    care(e, true, false);
+    assert_int_equal(drive_read_seen(e, 1, box.id, 2, box.modseq, text), ERR_MISSING);
+    engine_close(&e);
+}
+
 #define CARE_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -826,6 +860,7 @@ int main(void)
         CARE_TEST(test_upgrade_goes_on_after_a_death),
         CARE_TEST(test_purge),
         CARE_TEST(test_dead_segments_go),
+        CARE_TEST(test_what_was_seen_can_be_read),
         CARE_TEST(test_logs_are_held),
         CARE_TEST(test_verify_finds_and_repairs),
         CARE_TEST(test_verify_looks_at_many),

@@ -81,7 +81,7 @@ static void test_no_grant(void **state)
         size_t n;
     } all[] = {{WIRE_LIST, 0},    {WIRE_STATUS, 64}, {WIRE_STATUS_ID, 0},  {WIRE_CREATE, 64},
                {WIRE_DELETE, 64}, {WIRE_RENAME, 64}, {WIRE_SUBSCRIBE, 64}, {WIRE_WATCH, 8},
-               {WIRE_ROWS, 8},    {WIRE_CHANGES, 8}, {WIRE_META, 4},       {WIRE_READ, 24},
+               {WIRE_ROWS, 8},    {WIRE_CHANGES, 8}, {WIRE_META, 4},       {WIRE_READ, 32},
                {WIRE_FLAGS, 64},  {WIRE_COPY, 64},   {WIRE_EXPUNGE, 8},    {WIRE_APPEND, 256}};
     char body[256] = "";
     struct raw r;
