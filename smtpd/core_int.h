@@ -215,8 +215,9 @@ struct path_arg {
     size_t param_count;
 };
 /* "FROM:<...> params". ERR_SYNTAX; ERR_LIMIT: a part of the path is too long; ERR_DENIED: an address outside
- * ASCII without allow_utf8. bare_ok: a local part alone is taken ("postmaster"). */
-CHECK_RESULT enum err_code path_arg_parse(struct span arg, struct span word, bool allow_utf8, bool bare_ok,
+ * ASCII without allow_utf8. to: "postmaster" alone is taken; else the path is a sender's, read as leniently
+ * as address_path_wild does. */
+CHECK_RESULT enum err_code path_arg_parse(struct span arg, struct span word, bool allow_utf8, bool to,
                                           struct path_arg *out);
 
 /* -- accept.c: a whole message -- */

@@ -76,26 +76,30 @@ static bool ascii(struct span s)
     return true;
 }
 
-static enum err_code read_path(struct span path, bool utf8, bool bare_ok, struct path_arg *out)
+typedef enum err_code path_reader(struct span s, bool allow_utf8, struct span *out_local,
+                                  struct span *out_domain);
+
+static enum err_code read_path(struct span path, bool utf8, bool to, struct path_arg *out)
 {
+    path_reader *read = to ? address_path : address_path_wild;
     out->path = path;
     if (path.n == 0)
         return ERR_OK;
-    if (bare_ok && span_caseeq(path, SPAN("postmaster"))) {
+    if (to && span_caseeq(path, SPAN("postmaster"))) {
         out->local = path;
         return ERR_OK;
     }
     if (!utf8 && !ascii(path)) {
-        enum err_code code = address_path(path, true, &out->local, &out->domain);
+        enum err_code code = read(path, true, &out->local, &out->domain);
         return code == ERR_OK ? ERR_DENIED : code;
     }
-    enum err_code code = address_path(path, utf8, &out->local, &out->domain);
+    enum err_code code = read(path, utf8, &out->local, &out->domain);
     if (code == ERR_OK) /* both point into path, the local part first: a source route is left out */
         out->path = span_of(out->local.p, (size_t)(out->domain.p + out->domain.n - out->local.p));
     return code;
 }
 
-enum err_code path_arg_parse(struct span arg, struct span word, bool allow_utf8, bool bare_ok,
+enum err_code path_arg_parse(struct span arg, struct span word, bool allow_utf8, bool to,
                              struct path_arg *out)
 {
     *out = (struct path_arg){.param_count = 0};
@@ -110,5 +114,5 @@ enum err_code path_arg_parse(struct span arg, struct span word, bool allow_utf8,
     size_t end = path_end(arg);
     if (end == arg.n || !params(span_drop(arg, end + 1), out))
         return ERR_SYNTAX;
-    return read_path(span_first(arg, end), allow_utf8 || has_param(out, SPAN("SMTPUTF8")), bare_ok, out);
+    return read_path(span_first(arg, end), allow_utf8 || has_param(out, SPAN("SMTPUTF8")), to, out);
 }

@@ -6,6 +6,8 @@
 #include <idn2.h>
 #include <stdlib.h>
 
+enum { WILD_LIMIT = 64 + 1 + 255 };
+
 static bool is_alnum(unsigned char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
@@ -45,18 +47,27 @@ static bool quoted_string(struct span s, bool allow_utf8)
     return true;
 }
 
-static bool domain_name(struct span s, bool allow_utf8)
+static bool wild_string(struct span s, bool allow_utf8)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] != '.' && !is_atext((unsigned char)s.p[i], allow_utf8))
+            return false;
+    return s.n;
+}
+
+static bool domain_name(struct span s, bool allow_utf8, bool wild)
 {
     size_t label = 0;
     for (size_t i = 0; i <= s.n; i++) {
         unsigned char c = i < s.n ? (unsigned char)s.p[i] : '.';
         if (c == '.') {
-            if (label == 0 || label > 63 || s.p[i - 1] == '-')
+            if (label == 0 || label > 63 || (s.p[i - 1] == '-' && !wild))
                 return false;
             label = 0;
             continue;
         }
-        if (!(is_alnum(c) || (c == '-' && label > 0) || (allow_utf8 && c >= 0x80)))
+        if (!(is_alnum(c) || (c == '-' && (label > 0 || wild)) || (c == '_' && wild) ||
+              (allow_utf8 && c >= 0x80)))
             return false;
         label++;
     }
@@ -155,14 +166,15 @@ static bool drop_route(struct span *s, bool allow_utf8)
         return false;
     while (route.p) {
         struct span hop = span_cut(&route, ',');
-        if (hop.n < 2 || hop.p[0] != '@' || !domain_name(span_drop(hop, 1), allow_utf8))
+        if (hop.n < 2 || hop.p[0] != '@' || !domain_name(span_drop(hop, 1), allow_utf8, false))
             return false;
     }
     *s = rest;
     return true;
 }
 
-enum err_code address_path(struct span s, bool allow_utf8, struct span *out_local, struct span *out_domain)
+static enum err_code path(struct span s, bool allow_utf8, bool wild, struct span *out_local,
+                          struct span *out_domain)
 {
     if (!drop_route(&s, allow_utf8))
         return ERR_SYNTAX;
@@ -170,15 +182,28 @@ enum err_code address_path(struct span s, bool allow_utf8, struct span *out_loca
     struct span local = span_first(s, at), domain = span_drop(s, at + 1);
     if (at >= s.n || (allow_utf8 && !utf8_valid(s)))
         return ERR_SYNTAX;
-    if (!dot_string(local, allow_utf8) && !quoted_string(local, allow_utf8))
+    if (!(wild ? wild_string(local, allow_utf8) : dot_string(local, allow_utf8)) &&
+        !quoted_string(local, allow_utf8))
         return ERR_SYNTAX;
-    if (domain.n == 0 || !(domain.p[0] == '[' ? address_literal(domain) : domain_name(domain, allow_utf8)))
+    if (domain.n == 0 ||
+        !(domain.p[0] == '[' ? address_literal(domain) : domain_name(domain, allow_utf8, wild)))
         return domain.n > 255 ? ERR_LIMIT : ERR_SYNTAX;
-    if (local.n > 64 || domain.n > 255)
+    if (domain.n > 255 || (wild ? s.n > WILD_LIMIT : local.n > 64))
         return ERR_LIMIT;
     *out_local = local;
     *out_domain = domain;
     return ERR_OK;
+}
+
+enum err_code address_path(struct span s, bool allow_utf8, struct span *out_local, struct span *out_domain)
+{
+    return path(s, allow_utf8, false, out_local, out_domain);
+}
+
+enum err_code address_path_wild(struct span s, bool allow_utf8, struct span *out_local,
+                                struct span *out_domain)
+{
+    return path(s, allow_utf8, true, out_local, out_domain);
 }
 
 /* The lower case of a letter; what has no simple one stays. Vietnamese and Latin letters alternate in

@@ -140,6 +140,7 @@ static void others(struct span s)
         struct span once = arena_dup(a, buf_span(&out));
         if (address_normal(once, &out))
             MUST(span_eq(once, buf_span(&out)));
+        MUST(address_path_wild(s, true, &local, &domain) == ERR_OK);
     }
     if (date_parse(s, &t, &zone)) {
         char text[64];

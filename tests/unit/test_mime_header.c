@@ -190,6 +190,7 @@ static void paths(void **state)
         {"\xc4\x90iện@x.vn", true, ERR_OK, "điện@x.vn"},
         {"a@m\xc3\xbcnchen.example", true, ERR_OK, "a@xn--mnchen-3ya.example"},
         {"\xff@x.vn", true, ERR_SYNTAX, NULL},
+        {"u@h_i", false, ERR_SYNTAX, NULL},
         {"0123456789012345678901234567890123456789012345678901234567890123@h", false, ERR_OK, NULL},
         {"01234567890123456789012345678901234567890123456789012345678901234@h", false, ERR_LIMIT, NULL},
     };
@@ -206,6 +207,39 @@ static void paths(void **state)
     }
     assert_false(address_normal(SPAN("no address"), &out));
     buf_free(&out);
+}
+
+static void wild_paths(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *in;
+        enum err_code code;
+    } rows[] = {
+        {".u@h", ERR_OK},
+        {"u..v.@h", ERR_OK},
+        {"bounce@em_7.mail-.example", ERR_OK},
+        {"u@-h.example", ERR_OK},
+        {"01234567890123456789012345678901234567890123456789012345678901234@h", ERR_OK},
+        {"u v@h", ERR_SYNTAX},
+        {"u@h..i", ERR_SYNTAX},
+        {"u@h i", ERR_SYNTAX},
+        {"u>v@h", ERR_SYNTAX},
+        {"@h", ERR_SYNTAX},
+        {"u@", ERR_SYNTAX},
+        {"u\r\n@h", ERR_SYNTAX},
+        {"\xc4\x90@h", ERR_SYNTAX},
+    };
+    struct span l, d;
+    for (size_t i = 0; i < COUNT(rows); i++)
+        if (address_path_wild(span_str(rows[i].in), false, &l, &d) != rows[i].code)
+            fail_msg("%s", rows[i].in);
+    char longest[330];
+    memset(longest, 'u', sizeof longest);
+    memcpy(longest + 318, "@h", 3);
+    assert_int_equal(address_path_wild(span_str(longest), false, &l, &d), ERR_OK);
+    memcpy(longest + 318, "u@h", 4);
+    assert_int_equal(address_path_wild(span_str(longest), false, &l, &d), ERR_LIMIT);
 }
 
 static void writing(void **state)
@@ -264,6 +298,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(fields),     cmocka_unit_test(texts),
                                        cmocka_unit_test(parameters), cmocka_unit_test(addresses),
-                                       cmocka_unit_test(paths),      cmocka_unit_test(writing)};
+                                       cmocka_unit_test(paths),      cmocka_unit_test(wild_paths),
+                                       cmocka_unit_test(writing)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
