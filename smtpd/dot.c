@@ -1,7 +1,7 @@
 /* Decodes DATA and BDAT. The hard problem is smuggling: a byte sequence that one server takes for the end
  * of data and another for text. So only CRLF ends a line here, only CRLF.CRLF ends the data, and bare CR,
  * bare LF and NUL are noted for the caller, who reads on to the real end and then refuses. Text is given out
- * in runs that lie in the caller's buffer; only a CR at the end of a piece is held back. */
+ * in runs of lines that lie in the caller's buffer; only a CR at the end of a piece is held back. */
 #include "smtpd/dot.h"
 
 void dot_init(struct dot *d, bool stuffed, bool normalise, void (*emit)(void *, struct span), void *arg)
@@ -64,37 +64,48 @@ static const char *after_cr(struct dot *d, const char *p, bool lone_dot)
     return p;
 }
 
-/* One run of text, to the next line start or the end of the piece. */
+/* Whole lines as they should be, but for NUL. */
+static void lines(struct dot *d, const char *from, const char *to)
+{
+    if (to > from && memchr(from, 0, (size_t)(to - from)))
+        d->nul = true;
+    give(d, from, to);
+}
+
+/* One run of text, to a line that begins with a dot or the end of the piece. Lines that are as they should be
+ * are given out together: what follows costs less for one large piece than for many small ones. */
 static const char *run(struct dot *d, const char *p, const char *end)
 {
-    const char *from = p;
+    const char *from = p; /* lines from here to p have not been given out */
     d->at = DOT_TEXT;
     for (;;) {
         const char *cr = memchr(p, '\r', (size_t)(end - p));
-        if (!cr) {
-            text(d, from, end);
-            return end;
+        const bool usual = cr && cr + 1 < end && cr[1] == '\n' && !memchr(p, '\n', (size_t)(cr - p));
+        if (!usual) {
+            lines(d, from, p);
+            text(d, p, cr ? cr : end);
+            from = p = cr ? cr + 1 : end;
         }
+        if (!cr)
+            return end;
         if (cr + 1 == end) {
-            text(d, from, cr);
             d->at = DOT_CR;
             return end;
         }
         if (cr[1] != '\n') {
-            text(d, from, cr);
             bare_cr(d);
-            from = p = cr + 1;
             continue;
         }
-        /* The usual line: found whole, checked without its line end and given out with it. */
-        if (memchr(from, '\n', (size_t)(cr - from)) || memchr(from, 0, (size_t)(cr - from))) {
-            text(d, from, cr);
+        p = cr + 2;
+        if (!usual) {
             d->emit(d->arg, SPAN("\r\n"));
-        } else {
-            give(d, from, cr + 2);
+            from = p;
         }
-        d->at = DOT_LINE_START;
-        return cr + 2;
+        if (p == end || (d->stuffed && *p == '.')) {
+            lines(d, from, p);
+            d->at = DOT_LINE_START;
+            return p;
+        }
     }
 }
 

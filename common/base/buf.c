@@ -139,11 +139,6 @@ bool buf_add_str(struct buf *b, const char *s)
     return buf_add(b, s, strlen(s));
 }
 
-bool buf_add_char(struct buf *b, char c)
-{
-    return buf_add(b, &c, 1);
-}
-
 bool buf_add_base64(struct buf *b, struct span v)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -32,7 +32,14 @@ void buf_commit(struct buf *b, size_t n);
 bool buf_add(struct buf *b, const void *p, size_t n) __attribute__((warn_unused_result));
 bool buf_add_span(struct buf *b, struct span s) __attribute__((warn_unused_result));
 bool buf_add_str(struct buf *b, const char *s) __attribute__((warn_unused_result));
-bool buf_add_char(struct buf *b, char c) __attribute__((warn_unused_result));
+static inline bool buf_add_char(struct buf *b, char c) __attribute__((warn_unused_result));
+static inline bool buf_add_char(struct buf *b, char c)
+{
+    if (b->n >= b->limit || !b->base || (size_t)(b->p - b->base) + b->n >= b->cap)
+        return buf_add(b, &c, 1);
+    b->p[b->n++] = c;
+    return true;
+}
 /* RFC 4648 4, on one line, padded. On false some of it may have been added. */
 bool buf_add_base64(struct buf *b, struct span v) __attribute__((warn_unused_result));
 bool buf_addf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3), warn_unused_result));

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,12 +14,42 @@
 _Static_assert(sizeof(crypto_generichash_state) <= sizeof(struct crypto_hash), "state of BLAKE2b");
 _Static_assert(_Alignof(crypto_generichash_state) <= _Alignof(struct crypto_hash), "state of BLAKE2b");
 
+/* Random bytes in stock for names, of which each message takes a few; a thread's own. */
+static _Thread_local struct {
+    unsigned char bytes[512];
+    size_t left;
+} stock;
+static bool stock_safe; /* a child of fork drops what its parent has in stock */
+
+static void drop_stock(void)
+{
+    sodium_memzero(stock.bytes, sizeof stock.bytes);
+    stock.left = 0;
+}
+
 void crypto_start(void)
 {
     if (sodium_init() < 0) {
         fputs("libsodium cannot start\n", stderr);
         exit(71);
     }
+    if (!stock_safe)
+        stock_safe = pthread_atfork(NULL, NULL, drop_stock) == 0;
+}
+
+static void random_of_stock(unsigned char *out, size_t n)
+{
+    if (!stock_safe || n > sizeof stock.bytes) {
+        randombytes_buf(out, n);
+        return;
+    }
+    if (stock.left < n) {
+        randombytes_buf(stock.bytes, sizeof stock.bytes);
+        stock.left = sizeof stock.bytes;
+    }
+    stock.left -= n;
+    memcpy(out, stock.bytes + stock.left, n);
+    sodium_memzero(stock.bytes + stock.left, n);
 }
 
 void crypto_random(void *out, size_t n)
@@ -84,7 +115,7 @@ void crypto_random_text(size_t n, char *out, size_t size)
     static const char alphabet[] = "abcdefghijklmnopqrstuvwxyz234567";
     unsigned char raw[64];
     assert(n <= sizeof raw && size > (n * 8 + 4) / 5);
-    randombytes_buf(raw, n);
+    random_of_stock(raw, n);
     uint32_t acc = 0;
     unsigned have = 0;
     size_t at = 0;

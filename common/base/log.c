@@ -5,6 +5,7 @@
 #include "common/base/buf.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -17,7 +18,13 @@ static struct {
     char *path;
     int fd;
     enum log_level threshold;
-} the_log = {"provmail", NULL, 2, LOG_INFO};
+    long pid; /* noted when the log is opened, and in each child of fork; 0: not */
+} the_log = {.program = "provmail", .fd = 2, .threshold = LOG_INFO};
+/* The time of a line up to its second, which many lines share. */
+static _Thread_local struct {
+    time_t second;
+    char text[sizeof "2026-01-01T00:00:00" + 8];
+} clock_text;
 
 static const char *const level_names[] = {"debug", "info", "warn", "error", "alarm"};
 
@@ -41,6 +48,11 @@ int log_fd(void)
     return the_log.fd;
 }
 
+static void note_pid(void)
+{
+    the_log.pid = (long)getpid();
+}
+
 bool log_reopen(void)
 {
     if (!the_log.path)
@@ -57,6 +69,8 @@ bool log_reopen(void)
 bool log_open(const char *program, const char *path)
 {
     the_log.program = program;
+    if (!the_log.pid && pthread_atfork(NULL, NULL, note_pid) == 0)
+        note_pid();
     char *old = the_log.path;
     the_log.path = path ? xstrdup(path) : NULL;
     if (!log_reopen()) {
@@ -130,14 +144,52 @@ static void put_pair(struct line *l, const char *key, struct span v)
     put_value(l, v);
 }
 
+/* v in decimal, at the end of num. */
+static struct span number(uint64_t v, bool negative, char num[24])
+{
+    size_t at = 24;
+    do
+        num[--at] = (char)('0' + v % 10);
+    while (v /= 10);
+    if (negative)
+        num[--at] = '-';
+    return span_of(num + at, 24 - at);
+}
+
 static void put_field(struct line *l, const struct log_field *f)
 {
-    char num[32];
-    if (f->kind == LOG_F_INT)
-        snprintf(num, sizeof num, "%lld", (long long)f->i);
-    else if (f->kind == LOG_F_UINT)
-        snprintf(num, sizeof num, "%llu", (unsigned long long)f->u);
-    put_pair(l, f->key, f->kind == LOG_F_SPAN ? f->s : span_str(num));
+    char num[24];
+    if (f->kind == LOG_F_SPAN)
+        put_pair(l, f->key, f->s);
+    else if (f->kind == LOG_F_INT)
+        put_pair(l, f->key, number(f->i < 0 ? -(uint64_t)f->i : (uint64_t)f->i, f->i < 0, num));
+    else
+        put_pair(l, f->key, number((uint64_t)f->u, false, num));
+}
+
+static void put_head(struct line *l, enum log_level level)
+{
+    struct timespec now;
+    struct tm tm;
+    char num[24], ms[] = ".000Z ";
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (now.tv_sec != clock_text.second || !clock_text.text[0]) {
+        gmtime_r(&now.tv_sec, &tm);
+        if (!strftime(clock_text.text, sizeof clock_text.text, "%Y-%m-%dT%H:%M:%S", &tm))
+            clock_text.text[0] = '\0';
+        clock_text.second = now.tv_sec;
+    }
+    for (long v = now.tv_nsec / 1000000, at = 3; at > 0; v /= 10)
+        ms[at--] = (char)('0' + v % 10);
+    put_str(l, clock_text.text);
+    put_str(l, ms);
+    put_str(l, level_names[level]);
+    put_str(l, " ");
+    put_str(l, the_log.program);
+    put_str(l, "[");
+    struct span pid = number((uint64_t)(the_log.pid ? the_log.pid : (long)getpid()), false, num);
+    put(l, pid.p, pid.n);
+    put_str(l, "] ");
 }
 
 void log_write(enum log_level level, const struct log_ctx *ctx, const char *event,
@@ -145,16 +197,9 @@ void log_write(enum log_level level, const struct log_ctx *ctx, const char *even
 {
     if (level < the_log.threshold)
         return;
-    struct line l = {.n = 0};
-    struct timespec now;
-    struct tm tm;
-    char head[128];
-    clock_gettime(CLOCK_REALTIME, &now);
-    gmtime_r(&now.tv_sec, &tm);
-    size_t at = strftime(head, sizeof head, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(head + at, sizeof head - at, ".%03ldZ %s %s[%ld] ", now.tv_nsec / 1000000, level_names[level],
-             the_log.program, (long)getpid());
-    put_str(&l, head);
+    struct line l; /* 4 KB that need not be cleared */
+    l.n = 0;
+    put_head(&l, level);
     put_str(&l, event);
     if (ctx && ctx->session)
         put_pair(&l, "session", span_str(ctx->session));

@@ -2,19 +2,12 @@
  * a span whose p is NULL when n is 0. */
 #include "common/base/span.h"
 
-bool span_caseeq(struct span a, struct span b)
+bool span_same_letters(const char *a, const char *b, size_t n)
 {
-    if (a.n != b.n)
-        return false;
-    for (size_t i = 0; i < a.n; i++)
-        if (ascii_lower(a.p[i]) != ascii_lower(b.p[i]))
+    for (size_t i = 0; i < n; i++)
+        if (ascii_lower(a[i]) != ascii_lower(b[i]))
             return false;
     return true;
-}
-
-bool span_starts(struct span s, struct span prefix)
-{
-    return s.n >= prefix.n && span_eq(span_first(s, prefix.n), prefix);
 }
 
 bool span_casestarts(struct span s, struct span prefix)
@@ -27,30 +20,12 @@ bool span_ends(struct span s, struct span suffix)
     return s.n >= suffix.n && span_eq(span_drop(s, s.n - suffix.n), suffix);
 }
 
-size_t span_find(struct span s, char c)
-{
-    const char *at = s.n ? memchr(s.p, c, s.n) : NULL;
-    return at ? (size_t)(at - s.p) : s.n;
-}
-
 size_t span_search(struct span s, struct span what)
 {
     if (what.n == 0)
         return 0;
     const char *at = s.n >= what.n ? memmem(s.p, s.n, what.p, what.n) : NULL;
     return at ? (size_t)(at - s.p) : s.n;
-}
-
-struct span span_drop(struct span s, size_t n)
-{
-    if (n > s.n)
-        n = s.n;
-    return (struct span){s.p ? s.p + n : NULL, s.n - n};
-}
-
-struct span span_first(struct span s, size_t n)
-{
-    return (struct span){s.p, n < s.n ? n : s.n};
 }
 
 static bool is_blank(char c)

@@ -40,19 +40,41 @@ static inline char ascii_lower(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
 }
 
-bool span_caseeq(struct span a, struct span b);
-bool span_starts(struct span s, struct span prefix);
+/* The first n bytes of s, or all of it. */
+static inline struct span span_first(struct span s, size_t n)
+{
+    return (struct span){s.p, n < s.n ? n : s.n};
+}
+
+/* s without its first n bytes; n beyond the end gives an empty span. */
+static inline struct span span_drop(struct span s, size_t n)
+{
+    if (n > s.n)
+        n = s.n;
+    return (struct span){s.p ? s.p + n : NULL, s.n - n};
+}
+
+bool span_same_letters(const char *a, const char *b, size_t n);
+static inline bool span_caseeq(struct span a, struct span b)
+{
+    return a.n == b.n && span_same_letters(a.p, b.p, a.n);
+}
+
+static inline bool span_starts(struct span s, struct span prefix)
+{
+    return s.n >= prefix.n && span_eq(span_first(s, prefix.n), prefix);
+}
 bool span_casestarts(struct span s, struct span prefix);
 bool span_ends(struct span s, struct span suffix);
 
 /* The offset of the first c, or s.n when there is none. */
-size_t span_find(struct span s, char c);
+static inline size_t span_find(struct span s, char c)
+{
+    const char *at = s.n ? (const char *)memchr(s.p, c, s.n) : NULL;
+    return at ? (size_t)(at - s.p) : s.n;
+}
 /* The offset of the first occurrence of what, or s.n. Linear on average (memmem). */
 size_t span_search(struct span s, struct span what);
-/* s without its first n bytes; n beyond the end gives an empty span. */
-struct span span_drop(struct span s, size_t n);
-/* The first n bytes of s, or all of it. */
-struct span span_first(struct span s, size_t n);
 /* s without leading and trailing space, tab, CR and LF. */
 struct span span_trim(struct span s);
 /* Cut s at the first c: what stands before it is returned, what stands after it is left in *s.

@@ -316,6 +316,8 @@ static size_t label_key(struct span s, char key[LABEL_MAX])
     return n;
 }
 
+static const struct label utf8_label = {"utf8", K_UTF8, 0};
+
 static const struct label *label_row(const char *key)
 {
     /* A linear look at some 200 rows costs under a microsecond, and no order has to be kept. */
@@ -328,6 +330,8 @@ static const struct label *label_row(const char *key)
 static const struct label *label_find(struct span s)
 {
     char key[LABEL_MAX];
+    if (span_caseeq(s, SPAN("utf-8"))) /* what nearly all say */
+        return &utf8_label;
     size_t star = span_find(s, '*'); /* a language, RFC 2231 5 */
     if (label_key(span_first(s, star), key) == 0)
         return NULL;
@@ -581,13 +585,28 @@ static bool convert(const struct label *l, struct span in, struct buf *out)
     return guess(in, out);
 }
 
-enum err_code charset_to_utf8(struct span charset, struct span bytes, struct buf *out)
+/* The row of a charset that can be converted, or NULL. */
+static const struct label *label_served(struct span charset)
 {
     const struct label *l = label_find(charset);
-    if (l && l->kind == K_ICONV && descriptor(l->which) == (iconv_t)-1)
-        l = NULL;
+    return l && l->kind == K_ICONV && descriptor(l->which) == (iconv_t)-1 ? NULL : l;
+}
+
+static bool is_utf8(const struct label *l, struct span bytes)
+{
+    return (l && l->kind == K_UTF8) || ((!l || l->kind == K_GUESS) && utf8_valid(bytes));
+}
+
+bool charset_is_utf8(struct span charset, struct span bytes)
+{
+    return is_utf8(label_served(charset), bytes);
+}
+
+enum err_code charset_to_utf8(struct span charset, struct span bytes, struct buf *out)
+{
+    const struct label *l = label_served(charset);
     enum err_code known = l || charset.n == 0 ? ERR_OK : ERR_MISSING;
-    if ((l && l->kind == K_UTF8) || ((!l || l->kind == K_GUESS) && utf8_valid(bytes))) {
+    if (is_utf8(l, bytes)) {
         if (bytes.n >= 3 && memcmp(bytes.p, "\xef\xbb\xbf", 3) == 0)
             bytes = span_drop(bytes, 3);
         return utf8_nfc(bytes, out) ? known : ERR_LIMIT;

@@ -11,6 +11,8 @@
  * converted becomes U+FFFD; conversion goes on. Appends to out. ERR_OK; ERR_LIMIT: out is full; ERR_MISSING:
  * the charset is not known (out then holds the fallback's result). */
 CHECK_RESULT enum err_code charset_to_utf8(struct span charset, struct span bytes, struct buf *out);
+/* Whether the bytes are UTF-8 as they are: charset_to_utf8 would only compose them. */
+bool charset_is_utf8(struct span charset, struct span bytes);
 /* Open what iconv needs (about a millisecond), before a sandbox forbids it; sandbox_enter calls it.
  * Afterwards no conversion touches a file. Without it the first use of an East Asian charset opens its
  * module. */

@@ -11,12 +11,13 @@ bool imap_nstring(struct buf *out, struct span s)
 {
     if (!s.p)
         return buf_add_str(out, "NIL");
-    size_t escapes = 0;
+    size_t escapes = 0, blanks = 0;
     bool literal = s.n > QUOTED_LIMIT;
     for (size_t i = 0; i < s.n; i++) {
         unsigned char c = (unsigned char)s.p[i];
         literal = literal || c >= 0x7f || (c < ' ' && c != '\t' && c != '\r' && c != '\n' && c != '\0');
         escapes += c == '"' || c == '\\';
+        blanks += c < ' ';
     }
     if (literal && !buf_addf(out, "{%zu}\r\n", s.n))
         return false;
@@ -25,7 +26,10 @@ bool imap_nstring(struct buf *out, struct span s)
         return false;
     if (!literal)
         *to++ = '"';
-    for (size_t i = 0; i < s.n; i++) {
+    size_t plain = (literal || !escapes) && !blanks ? s.n : 0; /* as nearly all of them are */
+    memcpy(to, s.p, plain);
+    to += plain;
+    for (size_t i = plain; i < s.n; i++) {
         char c = s.p[i];
         if (!literal && (c == '"' || c == '\\'))
             *to++ = '\\';

@@ -65,9 +65,16 @@ struct mime_parser {
     struct buf record;
 };
 
+/* A worker reads one message after the other: the parser of the last one serves again. */
+static _Thread_local struct mime_parser *spare;
+
 struct mime_parser *mime_parser_new(void)
 {
-    struct mime_parser *p = xcalloc(1, sizeof *p);
+    struct mime_parser *p = spare;
+    spare = NULL;
+    if (p)
+        return p;
+    p = xcalloc(1, sizeof *p);
     buf_init(&p->carry, MIME_HEADER_LIMIT + LINE_KEEP);
     buf_init(&p->line, MIME_HEADER_LIMIT + LINE_KEEP);
     buf_init(&p->header, MIME_HEADER_LIMIT);
@@ -83,8 +90,14 @@ struct mime_parser *mime_parser_new(void)
 void mime_parser_free(struct mime_parser **pp)
 {
     struct mime_parser *p = *pp;
+    *pp = NULL;
     if (!p)
         return;
+    if (!spare) {
+        mime_parser_reset(p);
+        spare = p;
+        return;
+    }
     struct buf *all[] = {&p->carry, &p->line, &p->header, &p->plain, &p->html, &p->record};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         buf_free(all[i]);
@@ -92,7 +105,6 @@ void mime_parser_free(struct mime_parser **pp)
     arena_free(&p->scratch);
     free(p->parts);
     free(p);
-    *pp = NULL;
 }
 
 static void begin_header(struct mime_parser *p)
@@ -518,14 +530,16 @@ static void process(struct mime_parser *p, struct span s)
 
 static bool has_high(struct span s)
 {
-    uint64_t any = 0, eight;
-    for (; s.n >= 8; s.p += 8, s.n -= 8) {
-        memcpy(&eight, s.p, 8);
-        any |= eight;
+    const uint64_t high = 0x8080808080808080u;
+    uint64_t any = 0, eight[8];
+    for (; s.n >= sizeof eight; s = span_drop(s, sizeof eight)) {
+        memcpy(eight, s.p, sizeof eight);
+        if ((eight[0] | eight[1] | eight[2] | eight[3] | eight[4] | eight[5] | eight[6] | eight[7]) & high)
+            return true;
     }
     for (; s.n; s.p++, s.n--)
         any |= (uint64_t)(unsigned char)*s.p;
-    return any & 0x8080808080808080u;
+    return any & high;
 }
 
 void mime_parser_feed(struct mime_parser *p, struct span bytes)

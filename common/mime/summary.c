@@ -7,10 +7,20 @@
 #include "common/mime/date.h"
 #include "common/mime/fold.h"
 
-enum { SUBJECT_MAX = 4000, NAMES_MAX = 2000, LIST_MAX = 200000, IDS_MAX = 100, ID_MAX = 998, PREVIEW = 200 };
+enum {
+    SUBJECT_MAX = 4000,
+    NAME_MAX = 500,
+    NAMES_MAX = 2000,
+    LIST_MAX = 200000,
+    IDS_MAX = 100,
+    ID_MAX = 998,
+    PREVIEW = 200,
+    PREVIEW_BYTES = 4 * PREVIEW
+};
 
-/* Append s with white-space runs as one blank and control bytes gone; at most max bytes, whole characters. */
-static struct span tidy(struct arena *a, struct span s, size_t max)
+/* s with white-space runs as one blank and control bytes gone; at most max bytes and so many characters,
+ * whole ones. */
+static struct span tidy(struct arena *a, struct span s, size_t max, size_t chars)
 {
     char *to = arena_alloc(a, (s.n < max ? s.n : max) + 1);
     size_t n = 0;
@@ -23,13 +33,14 @@ static struct span tidy(struct arena *a, struct span s, size_t max)
         if (cp <= ' ' || cp == 0x7f || cp == 0xa0) {
             blank = n > 0;
         } else {
-            if (n + k + blank > max)
+            if (n + k + blank > max || chars <= blank)
                 break;
+            chars -= 1U + blank;
             if (blank)
                 to[n++] = ' ';
             blank = false;
-            memcpy(to + n, s.p, k);
-            n += k;
+            for (size_t i = 0; i < k; i++)
+                to[n++] = s.p[i];
         }
         s = span_drop(s, k);
     }
@@ -116,7 +127,7 @@ static void people(struct arena *a, struct span value, bool first_only, struct s
         struct span addr = x->group_start ? SPAN("") : addr_of(scratch, x);
         struct span name = x->display.n ? x->display : addr;
         if (name_more)
-            name_more = add_sep(&n, tidy(scratch, name, 500)) && !(first_only && n.n);
+            name_more = add_sep(&n, tidy(scratch, name, NAME_MAX, NAME_MAX)) && !(first_only && n.n);
         more = add_sep(&d, addr);
     }
     *names = arena_dup(a, buf_span(&n));
@@ -189,7 +200,7 @@ void summary_read(const struct fields *f, struct span hint, struct arena *a, str
     if (f->env.date.p && !date_parse(f->env.date, &m->date, &zone))
         m->date = INT64_MIN;
     struct span subject = f->env.subject.p ? span_first(f->env.subject, SUBJECT_MAX * 8) : SPAN("");
-    m->subject = tidy(a, header_text_hint(a, subject, hint), SUBJECT_MAX);
+    m->subject = tidy(a, header_text_hint(a, subject, hint), SUBJECT_MAX, SUBJECT_MAX);
     m->base_subject = base_subject(a, m->subject);
     people(a, f->env.from, true, &m->from, &m->from_addr);
     people(a, f->env.to, false, &m->to, &m->to_addr);
@@ -267,19 +278,52 @@ static size_t text_run(struct span s)
     return amp ? (size_t)(amp - s.p) : n;
 }
 
+static bool begins_char(char c)
+{
+    return (unsigned char)c > ' ' && (c & 0xc0) != 0x80;
+}
+
+/* How many of eight bytes begin a character that is no blank. */
+static size_t begins_of_eight(const char *p)
+{
+    const uint64_t ones = 0x0101010101010101u, high = ones << 7;
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    const uint64_t shown = (v | ((v & ~high) + ones * (0x7f - ' '))) & high; /* over 0x20 */
+    const uint64_t inside = v & ~(v << 1) & high;                            /* 10xxxxxx */
+    return (size_t)(((shown & ~inside) >> 7) * ones >> 56);
+}
+
 static size_t count_chars(struct span s)
 {
-    size_t chars = 0;
-    for (size_t i = 0; i < s.n; i++)
-        chars += (unsigned char)s.p[i] > ' ' && (s.p[i] & 0xc0) != 0x80;
+    size_t chars = 0, i = 0;
+    for (; s.n - i >= 8; i += 8)
+        chars += begins_of_eight(s.p + i);
+    for (; i < s.n; i++)
+        chars += begins_char(s.p[i]);
     return chars;
 }
+
+/* So much of s that holds so many characters that are no blanks, and what follows the last of them. */
+static struct span first_chars(struct span s, size_t chars)
+{
+    size_t n = 0;
+    for (; s.n - n >= 8 && chars >= 8; n += 8)
+        chars -= begins_of_eight(s.p + n);
+    while (n < s.n && (chars || !begins_char(s.p[n])))
+        chars -= begins_char(s.p[n++]);
+    return span_first(s, n);
+}
+
+/* Characters before they are composed: blanks fall out of them, and marks join their letters. */
+static const size_t enough = (size_t)3 * PREVIEW;
+/* characters before they are composed: blanks fall out, marks join their letters */
 
 /* HTML to its text, roughly, until there is enough for a line in a list. */
 static bool plain_of_html(struct span s, struct buf *out)
 {
     bool ok = true;
-    for (size_t chars = 0; s.n && ok && chars < PREVIEW * 2;) {
+    for (size_t chars = 0; s.n && ok && chars < enough;) {
         size_t n = 0;
         uint32_t cp;
         if (s.p[0] == '<') {
@@ -299,6 +343,17 @@ static bool plain_of_html(struct span s, struct buf *out)
     return ok;
 }
 
+/* Without its last character, which may be cut, where that is of no matter. */
+static struct span whole_chars(struct span s)
+{
+    if (s.n < PREVIEW_BYTES)
+        return s;
+    for (unsigned i = 0; i < 3 && (s.p[s.n - 1] & 0xc0) == 0x80; i++)
+        s.n--;
+    return span_first(s, s.n - 1);
+}
+
+/* Most texts are UTF-8 already: then only what will be shown is composed, not the whole sample. */
 struct span summary_preview(struct arena *a, const struct mime_part *p, struct span sample)
 {
     struct buf raw, text, plain;
@@ -307,20 +362,24 @@ struct span summary_preview(struct arena *a, const struct mime_part *p, struct s
     buf_init(&text, sample.n * 12 + 100);
     buf_init(&plain, sample.n * 12 + 100);
     codec_init(&c, p->encoding);
-    bool ok = codec_decode(&c, sample, true, &raw) &&
-              charset_to_utf8(p->charset, buf_span(&raw), &text) != ERR_LIMIT;
-    if (ok && span_eq(p->subtype, SPAN("html")))
-        ok = plain_of_html(buf_span(&text), &plain);
-    struct span got = tidy(a, buf_span(span_eq(p->subtype, SPAN("html")) ? &plain : &text), PREVIEW * 4);
-    size_t chars = 0, n = 0;
-    while (n < got.n && chars < PREVIEW) {
-        size_t k;
-        utf8_next(span_drop(got, n), &k);
-        n += k;
-        chars++;
+    bool ok = codec_decode(&c, sample, true, &raw);
+    struct span s = whole_chars(buf_span(&raw));
+    const bool utf8 = charset_is_utf8(p->charset, s);
+    if (ok && !utf8) {
+        ok = charset_to_utf8(p->charset, buf_span(&raw), &text) != ERR_LIMIT;
+        s = buf_span(&text);
     }
+    if (ok && span_eq(p->subtype, SPAN("html"))) {
+        ok = plain_of_html(s, &plain);
+        s = buf_span(&plain);
+    }
+    if (ok && utf8) {
+        ok = charset_to_utf8(SPAN("utf-8"), first_chars(s, enough), &text) != ERR_LIMIT;
+        s = buf_span(&text);
+    }
+    struct span got = ok ? tidy(a, s, PREVIEW_BYTES, PREVIEW) : SPAN("");
     buf_free(&raw);
     buf_free(&text);
     buf_free(&plain);
-    return ok ? span_first(got, n) : SPAN("");
+    return got;
 }

@@ -13,11 +13,12 @@
 #include <unistd.h>
 #include <zstd.h>
 
-enum { LEVEL = 1, FIRST_FRAMES = 4 };
+enum { LEVEL = 1, FIRST_FRAMES = 4, FIRST_RAW = 16 << 10 };
 static const size_t budget_bytes = (size_t)256 << 20;
 static size_t in_transit; /* packed bytes of all contents of the process */
 /* Workers have one thread; the tables are too dear to make for each message. Tools may unpack in several. */
 static ZSTD_CCtx *shared_packer;
+static char packed_bytes[FRAME_PACKED_LIMIT];
 static _Thread_local ZSTD_DCtx *shared_unpacker;
 
 struct content {
@@ -127,14 +128,13 @@ static void add_frame(struct content *c, size_t at, size_t raw, size_t packed)
     c->frames[at] = (struct frame_size){(uint32_t)raw, (uint32_t)packed};
 }
 
+/* Not into out: that is for many messages at a time, and what one packs to is mostly far below the bound. */
 static size_t pack(struct span raw, struct buf *out)
 {
-    size_t bound = ZSTD_compressBound(raw.n);
-    char *to = buf_reserve(out, bound);
-    assert(to);
-    size_t n = ZSTD_compressCCtx(packer(), to, bound, raw.p, raw.n, LEVEL);
+    size_t n = ZSTD_compressCCtx(packer(), packed_bytes, sizeof packed_bytes, raw.p, raw.n, LEVEL);
     assert(!ZSTD_isError(n));
-    buf_commit(out, n);
+    bool room = buf_add(out, packed_bytes, n);
+    assert(room);
     return n;
 }
 
@@ -165,6 +165,8 @@ enum err_code content_add_ours(struct content *c, struct span bytes)
     assert(!c->finished);
     c->size += bytes.n;
     c->added += bytes.n;
+    if (!c->raw.base && bytes.n) /* most are no longer, and need not grow to it step by step */
+        (void)!buf_reserve(&c->raw, FIRST_RAW);
     while (bytes.n) {
         size_t room = FRAME_RAW - c->raw.n;
         struct span piece = span_first(bytes, room);

@@ -4,7 +4,10 @@
 #include "common/base/conf.h"
 #include "common/base/crypto.h"
 #include "common/base/grant.h"
+#include "common/base/log.h"
 #include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static void span_numbers(void **state)
 {
@@ -187,6 +190,83 @@ static void identities(void **state)
     }
 }
 
+/* What fn makes in a child of fork, as text. */
+static void in_child(void (*fn)(char out[500]), char out[500])
+{
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        fn(out);
+        _exit(write(ends[1], out, 500) == 500 ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_int_equal(read(ends[0], out, 500), 500);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+static void make_names(char out[500])
+{
+    memset(out, 0, 500);
+    for (size_t i = 0; i < 20; i++)
+        crypto_random_text(9, out + 24 * i, 24);
+}
+
+/* Random bytes in stock are a process's own: parent and child give different names from the first one on. */
+static void names_after_fork(void **state)
+{
+    (void)state;
+    char first[32], parent[500], child[500];
+    crypto_start();
+    crypto_random_text(9, first, sizeof first); /* something is in stock from here on */
+    in_child(make_names, child);
+    make_names(parent);
+    for (size_t i = 0; i < 20; i++)
+        for (size_t k = 0; k < 20; k++) {
+            assert_int_equal(strlen(parent + 24 * i), 15);
+            assert_string_not_equal(parent + 24 * i, child + 24 * k);
+            assert_true(i == k || strcmp(parent + 24 * i, parent + 24 * k) != 0);
+        }
+}
+
+static void make_line(char out[500])
+{
+    char want[100];
+    int old = dup(2), ends[2];
+    memset(out, 0, 500);
+    if (old < 0 || pipe(ends) != 0 || dup2(ends[1], 2) < 0)
+        return;
+    log_event(LOG_INFO, NULL, "a.b", F_INT("least", INT64_MIN), F_INT("minus", -70),
+              F_UINT("most", UINT64_MAX), F_UINT("none", 0), F_STR("text", "c \"d\" "));
+    dup2(old, 2);
+    close(old);
+    close(ends[1]);
+    ssize_t n = read(ends[0], out, 499);
+    close(ends[0]);
+    snprintf(want, sizeof want, "Z info unit[%ld] a.b ", (long)getpid());
+    if (n < 24 || strncmp(out + 23, want, strlen(want)) != 0)
+        strcpy(out, "another head");
+}
+
+/* Each process names itself, also when its parent has written lines before. */
+static void log_lines(void **state)
+{
+    (void)state;
+    static const char fields[] = " a.b least=-9223372036854775808 minus=-70 most=18446744073709551615 none=0 "
+                                 "text=\"c \\\"d\\\" \"\n";
+    char parent[500], child[500];
+    assert_true(log_open("unit", NULL));
+    make_line(parent);
+    in_child(make_line, child);
+    assert_string_equal(strstr(parent, " a.b"), fields);
+    assert_non_null(strstr(child, " a.b"));
+    assert_string_equal(strstr(child, " a.b"), fields);
+}
+
 static void test_base64(void **state)
 {
     (void)state;
@@ -209,9 +289,10 @@ static void test_base64(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_base64),   cmocka_unit_test(span_numbers), cmocka_unit_test(span_cuts),
-        cmocka_unit_test(buf_limits),    cmocka_unit_test(records),      cmocka_unit_test(arenas),
-        cmocka_unit_test(configuration), cmocka_unit_test(grants),       cmocka_unit_test(identities),
+        cmocka_unit_test(test_base64),      cmocka_unit_test(span_numbers), cmocka_unit_test(span_cuts),
+        cmocka_unit_test(buf_limits),       cmocka_unit_test(records),      cmocka_unit_test(arenas),
+        cmocka_unit_test(configuration),    cmocka_unit_test(grants),       cmocka_unit_test(identities),
+        cmocka_unit_test(names_after_fork), cmocka_unit_test(log_lines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

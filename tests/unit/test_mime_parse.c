@@ -212,6 +212,44 @@ static void summary(void **state)
     buf_free(&record);
 }
 
+static void preview_is(const char *head, const char *unit, size_t times, const char *want, size_t want_times)
+{
+    struct buf in, record, text;
+    struct mime_meta m;
+    buf_init(&in, 1 << 20);
+    buf_init(&text, 1 << 20);
+    buf_init(&record, MIME_META_LIMIT);
+    assert_true(buf_add_str(&in, head) && buf_add_str(&in, "\r\n"));
+    while (times--)
+        assert_true(buf_add_str(&in, unit));
+    while (want_times--)
+        assert_true(buf_add_str(&text, want));
+    text.n = span_trim(buf_span(&text)).n; /* a blank at the end is not shown */
+    assert_int_equal(mime_parse(buf_span(&in), &record), ERR_OK);
+    assert_int_equal(mime_meta_head(buf_span(&record), &m), ERR_OK);
+    assert_int_equal(m.preview.n, text.n);
+    assert_memory_equal(m.preview.p, text.p, text.n);
+    buf_free(&in);
+    buf_free(&record);
+    buf_free(&text);
+}
+
+/* 200 composed characters, whatever they are made of; the sample that they come from may end inside one. */
+static void previews(void **state)
+{
+    (void)state;
+    preview_is("Subject: x\r\n", "\xe1\xba\xbf", 2000, "\xe1\xba\xbf", 200); /* no charset is named */
+    preview_is("Content-Type: text/plain; charset=utf-8\r\n", "\xe1\xba\xbf", 2000, "\xe1\xba\xbf", 200);
+    preview_is("Content-Type: text/plain; charset=utf-8\r\n", "e\xcc\x82\xcc\x81", 800, "\xe1\xba\xbf", 200);
+    preview_is("Content-Type: text/html; charset=utf-8\r\n", "<b>e\xcc\x82\xcc\x81</b><i>", 250,
+               "\xe1\xba\xbf ", 100);
+    preview_is("Content-Type: text/html; charset=utf-8\r\n", "<b>a</b>&#7871; \r\n \t", 150,
+               "a \xe1\xba\xbf ", 50);
+    preview_is("Content-Type: text/plain; charset=windows-1258\r\n", "\xea\xec", 600, "\xe1\xba\xbf", 200);
+    preview_is("Content-Type: text/plain\r\n", "caf\xe9", 1, "caf\xc3\xa9", 1);
+    preview_is("Content-Type: text/plain; charset=utf-8\r\n", " \r\n", 1200, "", 0);
+}
+
 /* Nesting, parts and headers beyond the bounds of parse.h give a record all the same. */
 static void bounds(void **state)
 {
@@ -312,6 +350,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(parse_rows), cmocka_unit_test(numbers),
                                        cmocka_unit_test(summary),    cmocka_unit_test(bounds),
-                                       cmocka_unit_test(damaged),    cmocka_unit_test(prefix)};
+                                       cmocka_unit_test(damaged),    cmocka_unit_test(prefix),
+                                       cmocka_unit_test(previews)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
