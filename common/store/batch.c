@@ -465,6 +465,7 @@ static void run_batch(struct engine *e, struct tx *t, struct job *jobs, uint64_t
     b.last = &b.news->jobs;
     struct job *fresh = NULL, **fresh_end = &fresh;
     const uint64_t now_ms = clock_mono_ms();
+    e->batch = number;
     for (struct job *j = jobs, *next; j; j = next) {
         next = j->next;
         if (j->settled) { /* the stager could not keep its content */

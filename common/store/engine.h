@@ -142,6 +142,7 @@ struct query {
     /* where it goes on; zeros at first */
     uint64_t next;
     struct uuid next_uuid;
+    uint64_t named; /* the mailbox that a STATUS has found */
     /* the answer */
     struct parts answer;
     bool more; /* run it again for the rest; all parts so far carry WIRE_MORE. LIST and CHANGES do not go on:

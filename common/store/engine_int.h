@@ -191,6 +191,8 @@ struct ids {
 void ids_add(struct ids *l, uint64_t id);
 void ids_free(struct ids *l);
 
+enum { MARKS = 1 << 15 };
+
 struct units; /* quota_units.c */
 
 struct lazy_key;
@@ -259,7 +261,10 @@ struct engine {
     struct units *units; /* the tree of units with what their accounts use */
 
     _Atomic uint64_t visible, durable;
-    _Atomic bool hurry; /* a reader's answer is held until the next flush */
+    uint64_t batch;                /* that is being applied; the writer's own */
+    _Atomic uint64_t marks[MARKS]; /* mark.c: the last batch that wrote there */
+    _Atomic uint64_t mark_all;     /* or to what anybody may see */
+    _Atomic bool hurry;            /* a reader's answer is held until the next flush */
     _Atomic bool full;
     _Atomic uint64_t short_ms; /* when a shortage was last met */
     struct counters count;
@@ -288,6 +293,17 @@ struct quota_news {
     size_t notice_count, notice_cap;
     bool units_read; /* the records of units changed */
 };
+
+/* -- mark.c: what a reader has to wait for -- */
+/* A record with this key (eight bytes at least) is written or removed; before the commit. */
+void mark_written(struct engine *e, enum table table, const void *key);
+/* A record is changed that mailboxes share: a content that is there already. */
+void mark_all(struct engine *e);
+/* After the reading: the batch that must be durable before what was seen of a mailbox (its record, rows,
+ * keywords, changes, and the contents of its rows), or of an account (its record and names), may be told.
+ * They never fall. */
+uint64_t mark_of_mailbox(struct engine *e, uint64_t id);
+uint64_t mark_of_account(struct engine *e, const struct uuid *account);
 
 /* -- tx.c: transactions and records -- */
 struct tx {
@@ -335,6 +351,7 @@ struct edit {
     enum table table;
     DBC *c;
     bool placed;
+    unsigned char whose[KEY_ID]; /* the key's first bytes */
 };
 enum err_code edit_open(struct edit *x, struct tx *t, enum table table) CHECK_RESULT;
 /* Go to key and read its record of at most size bytes; beside: it may well be the next one. ERR_MISSING. */

@@ -16,7 +16,7 @@ common_libengine_a_SOURCES = \
 	common/store/backup_stream.h common/store/dbcopy.h common/store/dbcopy.c \
 	common/store/message.c common/store/flags.c common/store/move.c common/store/change.c \
 	common/store/deliver.c common/store/queue.c common/store/notice.c common/store/trace.c common/store/repeat.c common/store/done.c \
-	common/store/batch.c common/store/lazy.c common/store/engine.c \
+	common/store/batch.c common/store/lazy.c common/store/mark.c common/store/engine.c \
 	common/store/read.c common/store/read_meta.c common/store/read_changes.c common/store/read_admin.c common/store/read_quota.c
 STORE_LIBS = $(ZSTD_LIBS)
 ENGINE_LIBS = $(DB_LIBS) -lpthread

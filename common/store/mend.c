@@ -281,6 +281,7 @@ static enum err_code mend_content(struct tx *t, struct wire_in *in, bool fix, st
     r.segment = w.segment;
     r.frame_count = w.frames;
     r.frames = in->s;
+    mark_all(t->e);
     buf_reset(&t->scratch);
     return rec_content_put(&r, &t->scratch)
                ? tx_put(t, T_CONTENT, span_of(key, sizeof key), buf_span(&t->scratch))
@@ -308,6 +309,7 @@ enum err_code op_describe(struct tx *t, struct job *j)
         code = ERR_STATE;
     if (code == ERR_OK) {
         r.meta = in.s;
+        mark_all(t->e);
         buf_reset(&t->scratch);
         code = rec_content_put(&r, &t->scratch)
                    ? tx_put(t, T_CONTENT, span_of(key, sizeof key), buf_span(&t->scratch))

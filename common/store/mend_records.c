@@ -67,6 +67,7 @@ enum err_code mend_meta(struct tx *t, uint64_t content, bool fix, struct mend_sa
     }
     if (code == ERR_OK && out->fixed) {
         r.meta = SPAN_NONE;
+        mark_all(t->e);
         buf_reset(&t->scratch);
         code = rec_content_put(&r, &t->scratch)
                    ? tx_put(t, T_CONTENT, span_of(key, sizeof key), buf_span(&t->scratch))

@@ -99,6 +99,7 @@ static enum err_code read_status(struct tx *t, struct query *q)
     enum err_code code = name_box(t, &q->account, text, &name, &r, &b);
     if (code != ERR_OK)
         return code == ERR_SYNTAX ? ERR_MISSING : code;
+    q->named = b.id;
     return put_box(t, &b, &r, span_of(name.p, name.n), parts_add(&q->answer));
 }
 
@@ -326,6 +327,25 @@ static const struct {
     {WIRE_VERIFY, read_verify},
 };
 
+/* What of all that was read may be new; after the reading. */
+static uint64_t mark_of_query(struct engine *e, const struct query *q)
+{
+    switch (q->type) {
+    case WIRE_STATUS_ID:
+    case WIRE_ROWS:
+    case WIRE_CHANGES:
+    case WIRE_META:
+    case WIRE_READ:
+        return mark_of_mailbox(e, q->mailbox);
+    case WIRE_STATUS: {
+        const uint64_t names = mark_of_account(e, &q->account), box = mark_of_mailbox(e, q->named);
+        return names > box ? names : box;
+    }
+    default:
+        return atomic_load(&e->visible);
+    }
+}
+
 enum err_code engine_query(struct engine *e, struct query *q)
 {
     struct tx t;
@@ -340,7 +360,7 @@ enum err_code engine_query(struct engine *e, struct query *q)
     if (code == ERR_OK)
         code = tx_commit(&t);
     tx_free(&t);
-    q->mark = atomic_load(&e->visible);
+    q->mark = mark_of_query(e, q);
     if (code != ERR_OK)
         while (q->answer.n > parts)
             buf_free(&q->answer.v[--q->answer.n]);
@@ -358,7 +378,7 @@ enum err_code engine_account(struct engine *e, const struct uuid *account, struc
     if (code == ERR_OK)
         *out = (struct account_state){r.revoked_before_us, r.last_login_us, r.quota_bytes, r.specials};
     tx_free(&t);
-    *mark = atomic_load(&e->visible);
+    *mark = mark_of_account(e, account);
     return code;
 }
 
@@ -373,6 +393,6 @@ enum err_code engine_modseq(struct engine *e, const struct uuid *account, uint64
     if (code == ERR_OK)
         *modseq = b.r.modseq;
     tx_free(&t);
-    *mark = atomic_load(&e->visible);
+    *mark = mark_of_mailbox(e, mailbox);
     return code;
 }

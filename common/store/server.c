@@ -118,14 +118,19 @@ void reply_code(struct conn *c, uint16_t type, uint64_t seq, enum err_code code)
     reply(c, 0, (uint16_t)(type | IPC_ANSWER), seq, code, &none, false);
 }
 
-/* Marks never fall along the list: what is in front is the oldest. */
+/* Parts of one answer stay in their order: their marks never fall. */
 static void let_go(struct server *s)
 {
-    while (s->held && s->held->mark <= s->durable) {
-        struct held *h = s->held;
-        s->held = h->next;
-        if (!s->held)
-            s->held_last = &s->held;
+    struct held **at = &s->held;
+    while (*at) {
+        struct held *h = *at;
+        if (h->mark > s->durable) {
+            at = &h->next;
+            continue;
+        }
+        *at = h->next;
+        if (!h->next)
+            s->held_last = at;
         send_parts(h->conn, h->type, h->seq, h->code, &h->parts, h->more);
         parts_free(&h->parts);
         release(h->conn);

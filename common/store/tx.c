@@ -191,6 +191,7 @@ enum err_code tx_put(struct tx *t, enum table table, struct span key, struct spa
     DBT k = dbt_in(key), v = dbt_in(value);
     DB *db = t->e->db[table];
     t->writes++;
+    mark_written(t->e, table, key.p);
     return db_code(t->e, "put", FAULT_CODE("store.database.put", db->put(db, t->t, &k, &v, 0)));
 }
 
@@ -199,6 +200,7 @@ enum err_code tx_put_new(struct tx *t, enum table table, struct span key, struct
     DBT k = dbt_in(key), v = dbt_in(value);
     DB *db = t->e->db[table];
     t->writes++;
+    mark_written(t->e, table, key.p);
     return db_code(t->e, "put", db->put(db, t->t, &k, &v, DB_NOOVERWRITE));
 }
 
@@ -207,6 +209,7 @@ enum err_code tx_del(struct tx *t, enum table table, struct span key)
     DBT k = dbt_in(key);
     DB *db = t->e->db[table];
     t->writes++;
+    mark_written(t->e, table, key.p);
     return db_code(t->e, "del", db->del(db, t->t, &k, 0));
 }
 
@@ -256,6 +259,7 @@ enum err_code edit_open(struct edit *x, struct tx *t, enum table table)
 enum err_code edit_get(struct edit *x, struct span key, bool beside, void *out, size_t size, size_t *n)
 {
     char found[NAME_KEY_LIMIT];
+    memcpy(x->whose, key.p, sizeof x->whose);
     DBT k = dbt_out(found, sizeof found), v = dbt_out(out, size);
     if (x->placed && beside) {
         int ret = x->c->get(x->c, &k, &v, DB_NEXT | DB_RMW);
@@ -276,6 +280,7 @@ enum err_code edit_get(struct edit *x, struct span key, bool beside, void *out, 
 enum err_code edit_head(struct edit *x, struct span key, void *out, size_t size, size_t *n)
 {
     DBT k = dbt_in(key), v = dbt_out(out, size);
+    memcpy(x->whose, key.p, sizeof x->whose);
     v.flags |= DB_DBT_PARTIAL;
     v.dlen = (u_int32_t)size;
     int ret = x->c->get(x->c, &k, &v, DB_SET | DB_RMW);
@@ -288,12 +293,14 @@ enum err_code edit_put(struct edit *x, struct span value)
 {
     DBT k = {0}, v = dbt_in(value);
     x->t->writes++;
+    mark_written(x->t->e, x->table, x->whose);
     return db_code(x->t->e, "put", FAULT_CODE("store.database.put", x->c->put(x->c, &k, &v, DB_CURRENT)));
 }
 
 enum err_code edit_del(struct edit *x)
 {
     x->t->writes++;
+    mark_written(x->t->e, x->table, x->whose);
     return db_code(x->t->e, "del", x->c->del(x->c, 0));
 }
 

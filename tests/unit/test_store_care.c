@@ -567,6 +567,14 @@ static void test_verify_between_slices(void **state)
     engine_close(&e);
 }
 
+static uint64_t mark_of_inbox(struct engine *e, uint64_t inbox)
+{
+    struct query q = {.type = WIRE_STATUS_ID, .account = drive_account(1), .mailbox = inbox, .budget = 1};
+    assert_int_equal(engine_query(e, &q), ERR_OK);
+    parts_free(&q.answer);
+    return q.mark;
+}
+
 /* A content that was made anew is drive_told, with a message of it, until it has been described: once. */
 static void test_describe(void **state)
 {
@@ -594,7 +602,9 @@ static void test_describe(void **state)
         assert_int_equal(drive_content(e, drive_bare[0].mailbox, drive_bare[0].uid), content);
         assert_clean(e);
     }
+    const uint64_t mark = mark_of_inbox(e, inbox);
     assert_int_equal(describe(e, content, "new"), ERR_OK);
+    assert_true(mark_of_inbox(e, inbox) > mark); /* whoever sees it waits for it */
     assert_int_equal(describe(e, content, "newer"), ERR_STATE);
     read_record(e, content, record);
     assert_string_equal(record, "new");

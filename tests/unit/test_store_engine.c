@@ -507,6 +507,91 @@ static void test_changes_near_and_far(void **state)
     engine_close(&e);
 }
 
+/* What a query of this account's session answers, and the batch that it has to wait for. */
+static uint64_t marked(struct engine *e, uint16_t type, unsigned char account, uint64_t box, const char *name)
+{
+    struct buf body;
+    buf_init(&body, 100);
+    bool ok = true;
+    if (type == WIRE_CHANGES)
+        ok = buf_add(&body, &(struct wire_changes){1}, sizeof(struct wire_changes));
+    if (type == WIRE_ROWS)
+        ok = buf_add(&body, &(struct wire_rows){1, 0}, sizeof(struct wire_rows));
+    if (type == WIRE_STATUS)
+        ok = buf_add(&body, &(struct wire_status){0}, sizeof(struct wire_status)) &&
+             wire_put_text(&body, span_str(name));
+    assert_true(ok);
+    struct query q = {.type = type,
+                      .account = drive_account(account),
+                      .mailbox = box,
+                      .body = buf_span(&body),
+                      .budget = 100};
+    assert_int_equal(engine_query(e, &q), ERR_OK);
+    parts_free(&q.answer);
+    buf_free(&body);
+    return q.mark;
+}
+
+/* A write of account 2 to its mailboxes `box` and "a". */
+static void write_somehow(struct engine *e, int way, uint64_t box)
+{
+    switch (way) {
+    case 0:
+        drive_deliver(e, 2, "again");
+        break;
+    case 1:
+        (void)drive_append(e, 2, "INBOX", "k", "more");
+        break;
+    case 2:
+        drive_flags(e, 2, box, 1, 1, STORE_DELETED);
+        break;
+    case 3:
+        drive_copy(e, 2, box, 2, 2, "a", true);
+        break;
+    case 4:
+        drive_copy(e, 2, status(e, 2, "a").id, 1, 1, "INBOX", false);
+        break;
+    default:
+        drive_expunge(e, 2, box);
+    }
+}
+
+/* A reader waits for the last batch that wrote what it has read, in whichever way, and for no other's. */
+static void test_marks(void **state)
+{
+    (void)state;
+    enum { WAYS = 6 };
+    static const uint16_t types[] = {WIRE_CHANGES, WIRE_ROWS, WIRE_STATUS_ID, WIRE_STATUS};
+    const size_t n = sizeof types / sizeof *types;
+    struct engine *e = open_engine();
+    drive_deliver(e, 1, "to another one");
+    drive_deliver(e, 2, "to the one who looks");
+    drive_create(e, 2, "a");
+    const uint64_t box = status(e, 2, "INBOX").id, others = status(e, 1, "INBOX").id;
+    for (int way = 0; way < WAYS; way++) {
+        const uint64_t before = marked(e, WIRE_CHANGES, 1, others, NULL);
+        drive_deliver(e, 1, "meanwhile");
+        const uint64_t at = marked(e, WIRE_CHANGES, 1, others, NULL);
+        assert_true(at > before && at <= engine_durable(e));
+        for (size_t i = 0; i < n; i++)
+            if (marked(e, types[i], 2, box, "INBOX") >= at)
+                fail_msg("way %d: type %u waits for another mailbox", way, types[i]);
+        write_somehow(e, way, box);
+        for (size_t i = 0; i < n; i++) {
+            const uint64_t mark = marked(e, types[i], 2, box, "INBOX");
+            if (mark <= at || mark > engine_durable(e))
+                fail_msg("way %d: type %u does not wait for what it shows", way, types[i]);
+        }
+        assert_true(marked(e, WIRE_CHANGES, 1, others, NULL) == at);
+    }
+    const uint64_t mark = marked(e, WIRE_STATUS_ID, 2, box, NULL);
+    drive_create(e, 2, "b"); /* a name; who asks by a name may see it */
+    assert_true(marked(e, WIRE_STATUS_ID, 2, box, NULL) == mark);
+    assert_true(marked(e, WIRE_STATUS, 2, 0, "INBOX") > mark);
+    assert_true(marked(e, WIRE_LIST, 1, 0, NULL) > mark); /* of all */
+    engine_close(&e);
+}
+
 /* What is past its time is not begun, unless its connection has heard from the writer since; what was done in
  * time is answered whenever it is asked for, and what is half done goes on. */
 static void test_late_requests(void **state)
@@ -859,6 +944,7 @@ int main(void)
         ENGINE_TEST(test_tail_is_cut),
         ENGINE_TEST(test_damage_is_told),
         ENGINE_TEST(test_outcome_is_kept),
+        ENGINE_TEST(test_marks),
         ENGINE_TEST(test_late_requests),
         ENGINE_TEST(test_checksums_of_pages),
         ENGINE_TEST(test_slices_go_on),
