@@ -48,9 +48,9 @@ struct fetch {
     struct fetch_wants want;
     size_t section_count;
     struct view_walk walk;
-    struct entry *batch; /* room for META_MOST */
+    struct entry *batch;
     uint32_t *uids;
-    size_t n, batch_size, batch_bytes;
+    size_t n, room /* of both */, batch_size, batch_bytes;
     size_t lost;      /* entries of the batch */
     size_t at, piece; /* what is said next */
     uint64_t pos;     /* of a streamed piece */
@@ -87,6 +87,15 @@ static void fetch_cleanup(struct imap *s)
     arena_free(&x->arena);
 }
 
+/* Nothing that a change in the mailbox could change: neither flags nor messages that the view has not. */
+static bool is_of_old(const struct imap *s, const struct fetch_wants *w)
+{
+    bool old = !w->has_flags && !w->has_modseq && !w->sets_seen && !w->changed_since_given;
+    for (size_t i = 0; i < w->set.n && s->cmd.uid; i++)
+        old = old && w->set.v[i].first != SEQ_STAR && w->set.v[i].last != SEQ_STAR;
+    return old && (!s->cmd.uid || w->set.highest < s->view.uidnext);
+}
+
 bool parse_fetch(struct imap *s, struct cursor *c)
 {
     struct fetch *x = arena_alloc(s->arena, sizeof *x);
@@ -94,7 +103,9 @@ bool parse_fetch(struct imap *s, struct cursor *c)
         return false;
     s->cmd.args = x;
     s->cmd.cleanup = fetch_cleanup;
-    return fetch_parse(s, c, &x->want);
+    bool ok = fetch_parse(s, c, &x->want);
+    s->cmd.of_old = ok && is_of_old(s, &x->want);
+    return ok;
 }
 
 /* -- items of row and record -- */
@@ -228,6 +239,11 @@ static enum run finish(struct imap *s, const struct fetch *x)
 static void pick_batch(struct imap *s, struct fetch *x)
 {
     size_t i;
+    if (x->room < x->batch_size) {
+        x->room = x->batch_size;
+        x->batch = xrealloc(x->batch, x->room * sizeof *x->batch);
+        x->uids = xrealloc(x->uids, x->room * sizeof *x->uids);
+    }
     while (x->n < x->batch_size &&
            view_next(&s->view, &x->want.set, s->cmd.uid || x->want.set.saved, &x->walk, &i)) {
         if (s->view.rows[i].state & ROW_GONE) {
@@ -579,17 +595,14 @@ static enum run start(struct imap *s, struct fetch *x)
         x->section_count += x->want.items[i].kind == FI_SECTION;
     s->cmd.stage = FE_PICK;
     x->batch_size = META_FIRST;
-    if (x->want.needs_meta || x->want.has_sections) {
-        x->batch = xcalloc(META_MOST, sizeof *x->batch);
-        x->uids = xcalloc(META_MOST, sizeof *x->uids);
+    if (x->want.needs_meta || x->want.has_sections)
         x->arena = arena_new(META_ARENA);
-    }
     return RUN_AGAIN;
 }
 
 static enum run pick(struct imap *s, struct fetch *x)
 {
-    if (!x->batch) {
+    if (!x->arena) {
         enum run r = rows_slice(s, x);
         return r == RUN_DONE ? finish(s, x) : r;
     }

@@ -73,6 +73,7 @@ struct imap_command {
     struct buf response;
     void (*cleanup)(struct imap *s); /* what args holds outside of the arena */
     bool condstore;                  /* it enables CONDSTORE (RFC 7162 3.1) */
+    bool of_old;                     /* it asks for what never changes, of messages that the view has */
 };
 
 /* Bringing the view up to date (sync.c). */
