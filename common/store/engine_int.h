@@ -373,17 +373,37 @@ struct scan {
     DBC *c;
     struct buf prefix;
     char *block;
-    size_t block_size;
+    size_t block_size, prefix_n;
     void *at;
     DBT data;
-    enum err_code code; /* why it ended: ERR_OK at the end of the range */
-    bool started;
+    enum err_code code;     /* why it ended: ERR_OK at the end of the range */
+    bool started, singly;   /* singly: record by record, as a damaged page is near */
+    struct scan_past *past; /* NULL: a damaged page ends it (ERR_BUG) */
 };
 void scan_open(struct scan *s, struct tx *t, enum table table, struct span from, size_t prefix_n,
                size_t block_size);
 /* Borrowed until the next call. False: the end, or s->code says why not. */
 bool scan_next(struct scan *s, struct span *key, struct span *value);
 enum err_code scan_close(struct scan *s) CHECK_RESULT;
+
+/* -- scan_past.c: a scan that goes on past damaged pages -- */
+enum { SCAN_KEY = NAME_KEY_LIMIT + KEY_UUID + 1 };
+struct scan_past {
+    /* Between these keys (to is empty: up to the end) nothing could be read. */
+    void (*met)(void *arg, enum table table, struct span from, struct span to);
+    void *arg;
+    enum table table;
+    unsigned char next[SCAN_KEY];  /* where to go on */
+    unsigned char begin[SCAN_KEY]; /* of what is passed over */
+    unsigned char key[SCAN_KEY];
+    size_t next_n;
+};
+/* After scan_open, with the same table and from. p's met and arg are set, and it outlives the scan. */
+void scan_past_open(struct scan *s, struct scan_past *p, enum table table, struct span from);
+/* For scan_next: a key was handed out; the next step from there. */
+void scan_past_met(struct scan_past *p, struct span key);
+enum scan_step { SCAN_PAIR, SCAN_LEAPT, SCAN_END };
+enum scan_step scan_past_step(struct scan *s, struct span *key, struct span *value);
 
 /* A backward walk over the keys that start with prefix (not empty), the last one first. key and value are the
  * caller's; value_size cuts longer values. Borrowed until the next call. */

@@ -47,6 +47,8 @@ static void on_db_error(const DB_ENV *env, const char *prefix, const char *text)
 {
     (void)env;
     (void)prefix;
+    if (pages_refused_now())
+        return; /* the damaged page was told, once */
     log_event(LOG_ERROR, NULL, "store.database.error", F_STR("text", text));
 }
 

@@ -324,6 +324,7 @@ static ssize_t overlay(const struct paged *f, char *out, size_t n, off_t at, ssi
 /* Where a read at a place fails, the library goes to that place and reads once more: it must not come there.
  */
 static _Thread_local int refused_fd = -1;
+static _Thread_local bool refused_now;
 
 static void name_of(uint64_t ino, char *out, size_t size)
 {
@@ -404,7 +405,15 @@ static int on_seek(int fd, off_t at, int whence)
     if (fd != refused_fd)
         return lseek(fd, at, whence) < 0 ? errno : 0;
     refused_fd = -1;
+    refused_now = true;
     return EBADMSG;
+}
+
+bool pages_refused_now(void)
+{
+    const bool now = refused_now;
+    refused_now = false;
+    return now;
 }
 
 static ssize_t on_pread(int fd, void *out, size_t n, off_t at)

@@ -24,5 +24,7 @@ CHECK_RESULT bool pages_names_sync(void);
 size_t pages_damaged(char *file, size_t size);
 /* Reads that failed because of one. */
 uint64_t pages_refused(void);
+/* Whether one failed in this thread since the last call. */
+bool pages_refused_now(void);
 
 #endif

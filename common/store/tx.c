@@ -325,22 +325,22 @@ void scan_open(struct scan *s, struct tx *t, enum table table, struct span from,
     assert(fits && prefix_n <= from.n);
     s->code = db_code(t->e, "cursor", db->cursor(db, t->t, &s->c, DB_CURSOR_BULK | read_flags(t, table)));
     /* `from` stays behind prefix_n: the first seek needs it, later comparisons do not */
-    s->data.size = (u_int32_t)prefix_n;
+    s->prefix_n = prefix_n;
     s->block = xmalloc(s->block_size);
 }
 
-/* Fetch the next block of pairs. */
+/* Fetch the next block of pairs; or, as a damaged page lies in it, say that they are to be read singly. */
 static bool scan_fill(struct scan *s)
 {
-    char key[NAME_KEY_LIMIT + KEY_UUID];
+    char key[SCAN_KEY];
     DBT k = dbt_out(key, sizeof key);
-    size_t prefix_n = s->data.size;
     for (;;) {
         DBT d = dbt_out(s->block, s->block_size);
         if (!s->started) {
-            if (s->prefix.n)
-                memcpy(key, s->prefix.p, s->prefix.n);
-            k.size = (u_int32_t)s->prefix.n;
+            const struct span from = s->past ? span_of(s->past->next, s->past->next_n) : buf_span(&s->prefix);
+            if (from.n)
+                memcpy(key, from.p, from.n);
+            k.size = (u_int32_t)from.n;
         }
         int ret = s->c->get(s->c, &k, &d, DB_MULTIPLE_KEY | (s->started ? DB_NEXT : DB_SET_RANGE));
         if (ret == DB_BUFFER_SMALL) { /* one pair alone is larger than the block */
@@ -350,14 +350,65 @@ static bool scan_fill(struct scan *s)
         }
         if (ret == DB_NOTFOUND)
             return false;
+        if (ret == EBADMSG) {
+            s->singly = true;
+            return true;
+        }
         s->code = db_code(s->t->e, "scan", ret);
         if (s->code != ERR_OK)
             return false;
         s->started = true;
         s->data = d;
         DB_MULTIPLE_INIT(s->at, &s->data);
-        s->data.size = (u_int32_t)prefix_n;
         return true;
+    }
+}
+
+/* A block may end far behind the range: who does not need the damaged page is served. */
+static enum scan_step scan_single(struct scan *s, struct span *key, struct span *value)
+{
+    for (;;) {
+        DBT k = dbt_out(s->block, SCAN_KEY), d = dbt_out(s->block + SCAN_KEY, s->block_size - SCAN_KEY);
+        if (!s->started) {
+            if (s->prefix.n)
+                memcpy(s->block, s->prefix.p, s->prefix.n);
+            k.size = (u_int32_t)s->prefix.n;
+        }
+        int ret = s->c->get(s->c, &k, &d, s->started ? DB_NEXT : DB_SET_RANGE);
+        if (ret == DB_BUFFER_SMALL) {
+            s->block_size = ((size_t)d.size + SCAN_KEY + 4096) & ~(size_t)1023;
+            s->block = xrealloc(s->block, s->block_size);
+            continue;
+        }
+        if (ret != 0 && ret != DB_NOTFOUND)
+            s->code = db_code(s->t->e, "scan", ret);
+        s->started = true;
+        *key = span_of(k.data, k.size);
+        *value = span_of(d.data, d.size);
+        return ret == 0 ? SCAN_PAIR : SCAN_END;
+    }
+}
+
+/* The next pair, whether it belongs to the scan or not. */
+static bool scan_pair(struct scan *s, struct span *key, struct span *value)
+{
+    for (;;) {
+        void *kp = NULL, *vp = NULL;
+        size_t kn = 0, vn = 0;
+        if (s->singly) {
+            const enum scan_step step = s->past ? scan_past_step(s, key, value) : scan_single(s, key, value);
+            if (step != SCAN_LEAPT)
+                return step == SCAN_PAIR;
+        }
+        if (s->at)
+            DB_MULTIPLE_KEY_NEXT(s->at, &s->data, kp, kn, vp, vn);
+        if (s->at) {
+            *key = span_of(kp, kn);
+            *value = span_of(vp, vn);
+            return true;
+        }
+        if (!scan_fill(s))
+            return false;
     }
 }
 
@@ -365,21 +416,10 @@ bool scan_next(struct scan *s, struct span *key, struct span *value)
 {
     if (s->code != ERR_OK || !s->block)
         return false;
-    for (;;) {
-        void *kp = NULL, *vp = NULL;
-        size_t kn = 0, vn = 0;
-        if (s->at)
-            DB_MULTIPLE_KEY_NEXT(s->at, &s->data, kp, kn, vp, vn);
-        if (!s->at) {
-            if (!scan_fill(s))
-                break;
-            continue;
-        }
-        size_t prefix_n = s->data.size;
-        if (kn < prefix_n || (prefix_n && memcmp(kp, s->prefix.p, prefix_n) != 0))
-            break;
-        *key = span_of(kp, kn);
-        *value = span_of(vp, vn);
+    if (scan_pair(s, key, value) && key->n >= s->prefix_n &&
+        (!s->prefix_n || memcmp(key->p, s->prefix.p, s->prefix_n) == 0)) {
+        if (s->past)
+            scan_past_met(s->past, *key);
         return true;
     }
     free(s->block);

@@ -5,7 +5,6 @@
  * snapshot; what does not is only suspected here, and looked at again by the writer (mend.c) before it is
  * told. */
 #include "common/store/verify.h"
-#include "common/store/pages.h"
 #include <stdio.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -144,14 +143,15 @@ static enum err_code count_changes(struct verify *v, struct tx *t, uint64_t mail
     struct rec_change r;
     struct ids named = {NULL, 0, 0};
     key_pair(from, mailbox, 0);
-    scan_open(&s, t, T_CHANGE, span_of(from, sizeof from), KEY_ID, 256 << 10);
+    verify_scan(v, &s, t, T_CHANGE, span_of(from, sizeof from), KEY_ID, 256 << 10);
     while (scan_next(&s, &key, &value)) {
         v->done++;
         if (key.n != KEY_CHANGE || !rec_change_get(value, &r) || !change_contents(&r, &named)) {
-            verify_tell(v, false, "mailbox %llu: a change record is broken", (unsigned long long)mailbox);
+            if (!v->watching) /* it was told */
+                verify_tell(v, false, "mailbox %llu: a change record is broken", (unsigned long long)mailbox);
             continue;
         }
-        if (b && (get_be64(key.p + 8) > b->modseq || get_be64(key.p + 8) <= b->change_floor))
+        if (b && !v->watching && (get_be64(key.p + 8) > b->modseq || get_be64(key.p + 8) <= b->change_floor))
             verify_tell(v, false, "mailbox %llu: a change outside of its history (modseq %llu)",
                         (unsigned long long)mailbox, (unsigned long long)get_be64(key.p + 8));
     }
@@ -171,15 +171,18 @@ static enum err_code check_rows(struct verify *v, struct tx *t, const struct box
     struct store_row r;
     struct box sum = *b;
     unsigned odd = 0;
+    const uint64_t leaps = v->leaps;
     sum.r.messages = sum.r.unseen = sum.r.deleted = 0;
     sum.r.bytes = 0;
     key_message(from, b->id, 0);
-    scan_open(&s, t, T_MESSAGE, span_of(from, sizeof from), KEY_ID, 256 << 10);
+    verify_scan(v, &s, t, T_MESSAGE, span_of(from, sizeof from), KEY_ID, 256 << 10);
     while (scan_next(&s, &key, &value)) {
         v->done++;
         r.uid = get_be32(key.p + KEY_ID);
         if (!rec_row_get(value, &r)) {
-            verify_tell(v, false, "mailbox %llu uid %u: its row is broken", (unsigned long long)b->id, r.uid);
+            if (!v->watching)
+                verify_tell(v, false, "mailbox %llu uid %u: its row is broken", (unsigned long long)b->id,
+                            r.uid);
             continue;
         }
         box_count(&sum, &r, 1);
@@ -188,7 +191,7 @@ static enum err_code check_rows(struct verify *v, struct tx *t, const struct box
                (b->r.keyword_count < 64 && r.keywords >> b->r.keyword_count);
     }
     enum err_code code = scan_close(&s);
-    if (code != ERR_OK || (odd == 0 && box_same(&sum.r, &b->r)))
+    if (code != ERR_OK || v->watching || v->leaps != leaps || (odd == 0 && box_same(&sum.r, &b->r)))
         return code;
     struct mend_said said;
     const struct mend_ask ask = {.what = MEND_BOX, .id = b->id};
@@ -211,21 +214,21 @@ static enum err_code check_gap(struct verify *v, struct tx *t, enum table table,
     struct scan s;
     struct span key, value;
     put_be64(from, after + 1);
-    scan_open(&s, t, table, span_of(from, table == T_MESSAGE ? KEY_MESSAGE : KEY_CHANGE), 0, 4096);
+    verify_scan(v, &s, t, table, span_of(from, table == T_MESSAGE ? KEY_MESSAGE : KEY_CHANGE), 0, 4096);
     if (scan_next(&s, &key, &value) && get_be64(key.p) < until)
         verify_tell(v, false, "%s of mailbox %llu, which is not there",
                     table == T_MESSAGE ? "messages" : "changes", (unsigned long long)get_be64(key.p));
     return scan_close(&s);
 }
 
-enum err_code verify_next_box(struct tx *t, uint64_t after, struct box *out)
+enum err_code verify_next_box(struct verify *v, struct tx *t, uint64_t after, struct box *out)
 {
     unsigned char from[KEY_ID];
     struct scan s;
     struct span key, value;
     bool found = false;
     put_be64(from, after + 1);
-    scan_open(&s, t, T_MAILBOX, span_of(from, sizeof from), 0, 4096);
+    verify_scan(v, &s, t, T_MAILBOX, span_of(from, sizeof from), 0, 4096);
     if (scan_next(&s, &key, &value)) {
         out->id = get_be64(key.p);
         found = rec_box_get(value, &out->r);
@@ -236,29 +239,43 @@ enum err_code verify_next_box(struct tx *t, uint64_t after, struct box *out)
     return code == ERR_OK && !found ? ERR_MISSING : code;
 }
 
+/* Of the next mailbox: what lies before it, its rows, its changes. ERR_MISSING: there is none. */
+static enum err_code check_next(struct verify *v, struct box *b)
+{
+    struct tx t;
+    enum err_code code = tx_begin(v->e, true, &t);
+    if (code == ERR_OK)
+        code = verify_next_box(v, &t, v->at, b);
+    if (code == ERR_OK || code == ERR_MISSING) {
+        uint64_t until = code == ERR_OK ? b->id : UINT64_MAX;
+        /* What a torn table lacks may be the mailbox of these rows. */
+        const bool look = !v->watching && !verify_torn(v, VERIFY_BIT(T_MAILBOX));
+        enum err_code gap = look ? check_gap(v, &t, T_MESSAGE, v->at, until) : ERR_OK;
+        if (gap == ERR_OK && look)
+            gap = check_gap(v, &t, T_CHANGE, v->at, until);
+        if (gap != ERR_OK)
+            code = gap;
+    }
+    if (code == ERR_OK)
+        code = check_rows(v, &t, b);
+    if (code == ERR_OK)
+        code = count_changes(v, &t, b->id, &b->r);
+    tx_free(&t);
+    return code;
+}
+
 static enum err_code step_mailboxes(struct verify *v, bool *end)
 {
     const uint64_t begin = clock_mono_ms();
     enum err_code code = ERR_OK;
     while (code == ERR_OK && clock_mono_ms() - begin < VERIFY_STEP_MS) {
-        struct tx t;
         struct box b = {.id = 0};
-        code = tx_begin(v->e, true, &t);
-        if (code == ERR_OK)
-            code = verify_next_box(&t, v->at, &b);
-        if (code == ERR_OK || code == ERR_MISSING) {
-            uint64_t until = code == ERR_OK ? b.id : UINT64_MAX;
-            enum err_code gap = v->watching ? ERR_OK : check_gap(v, &t, T_MESSAGE, v->at, until);
-            if (gap == ERR_OK && !v->watching)
-                gap = check_gap(v, &t, T_CHANGE, v->at, until);
-            if (gap != ERR_OK)
-                code = gap;
-        }
-        if (code == ERR_OK)
-            code = check_rows(v, &t, &b);
-        if (code == ERR_OK)
-            code = count_changes(v, &t, b.id, &b.r);
-        tx_free(&t);
+        char what[64];
+        const uint64_t mark = verify_mark();
+        code = check_next(v, &b);
+        snprintf(what, sizeof what, "mailbox %llu", (unsigned long long)b.id);
+        if (b.id && verify_hit(v, code, mark, VERIFY_REFS, what))
+            code = ERR_OK;
         if (code == ERR_OK) {
             v->at = b.id;
             v->done++;
@@ -309,7 +326,7 @@ static enum err_code look_records(struct verify *v, struct tx *t, struct ids *me
     unsigned char from[KEY_ID];
     put_be64(from, v->at + 1);
     *until = v->limit;
-    scan_open(&s, t, T_CONTENT, span_of(from, sizeof from), 0, 64 << 10);
+    verify_scan(v, &s, t, T_CONTENT, span_of(from, sizeof from), 0, 64 << 10);
     while (s.code == ERR_OK && scan_next(&s, &key, &value)) {
         struct rec_content r;
         uint64_t id = get_be64(key.p);
@@ -346,7 +363,7 @@ static enum err_code look_refs(struct verify *v, struct tx *t, const struct ids 
     struct span key, value;
     unsigned char from[KEY_ID];
     put_be64(from, v->at + 1);
-    scan_open(&s, t, T_REF, span_of(from, sizeof from), 0, 64 << 10);
+    verify_scan(v, &s, t, T_REF, span_of(from, sizeof from), 0, 64 << 10);
     while (scan_next(&s, &key, &value)) {
         struct rec_ref r;
         uint64_t id = get_be64(key.p);
@@ -413,7 +430,12 @@ static enum err_code judge_unread(struct verify *v)
     for (size_t i = 0; i < v->unread.n && code == ERR_OK; i++) {
         struct mend_said said;
         const struct mend_ask ask = {.what = MEND_META, .id = v->unread.v[i]};
+        const uint64_t mark = verify_mark();
         code = verify_mend(v, &ask, SPAN_NONE, &said);
+        if (verify_hit(v, code, mark, 0, "a content whose meta cannot be read")) {
+            code = ERR_OK;
+            continue;
+        }
         if (code == ERR_OK && said.wrong)
             verify_tell(v, said.fixed, "content %llu: what the parser said of it cannot be read",
                         (unsigned long long)v->unread.v[i]);
@@ -502,11 +524,25 @@ static enum err_code watch(struct verify *v)
     return verify_mend(v, &ask, span_of(v->suspects.v, v->suspects.n * sizeof *v->suspects.v), &said);
 }
 
+/* Where references were not all met, or their records not, no count may be called wrong. */
+static enum err_code leave_suspects(struct verify *v)
+{
+    enum err_code code = ERR_OK;
+    v->suspects.n = v->later.n = 0;
+    if (v->watching)
+        code = watch(v); /* nothing: the watch ends */
+    v->watching = false;
+    verify_tell(v, false, "because of damaged pages the counts of references were not compared");
+    return code;
+}
+
 static enum err_code step_suspects(struct verify *v, bool *end)
 {
     enum err_code code = ERR_OK;
     bool over = false;
-    *end = false;
+    *end = verify_torn(v, VERIFY_REFS);
+    if (*end)
+        return leave_suspects(v);
     if (v->suspects.n == 0 || v->rounds == ROUNDS) {
         if (v->suspects.n)
             log_event(LOG_INFO, NULL, "store.verify.undecided", F_UINT("contents", v->suspects.n));
@@ -544,7 +580,7 @@ static enum err_code load_segments(struct verify *v, struct tx *t)
     struct scan s;
     struct span key, value;
     size_t cap = 0;
-    scan_open(&s, t, T_SEGMENT, SPAN_NONE, 0, 64 << 10);
+    verify_scan(v, &s, t, T_SEGMENT, SPAN_NONE, 0, 64 << 10);
     while (scan_next(&s, &key, &value)) {
         struct rec_segment r;
         if (key.n != 4 || !rec_segment_get(value, &r)) {
@@ -572,7 +608,7 @@ static enum err_code make_pages(struct verify *v, struct tx *t)
         struct span key, value;
         uint64_t number = UINT64_MAX;
         put_be64(key_from, from);
-        scan_open(&s, t, T_REF, span_of(key_from, sizeof key_from), 0, 4096);
+        verify_scan(v, &s, t, T_REF, span_of(key_from, sizeof key_from), 0, 4096);
         if (scan_next(&s, &key, &value))
             number = get_be64(key.p) / COUNT_PAGE;
         code = scan_close(&s);
@@ -619,27 +655,20 @@ static const struct {
               {"segments", verify_segments}, {"files", verify_files},       {"losses", verify_losses}};
 enum { PHASES = sizeof phases / sizeof *phases };
 
-/* A step of the phase. A damaged page is a finding, and ends it all: sums over what was seen in part would be
- * wrong, and what is put right by them. */
+/* A step of the phase. Damaged pages are told by its walks, which go on behind them; what is left is met
+ * where one record was asked for that many others need, and ends the phase. */
 static enum err_code step(struct verify *v, bool *end)
 {
-    const uint64_t refused = pages_refused();
-    char file[64];
+    const uint64_t mark = verify_mark();
+    char what[64];
     enum err_code code = phases[v->phase].step(v, end);
-    if (code != ERR_BUG || pages_refused() == refused)
+    snprintf(what, sizeof what, "the rest of the %s", phases[v->phase].name);
+    if (!verify_hit(v, code, mark, VERIFY_ALL, what))
         return code;
-    pages_damaged(file, sizeof file);
-    verify_tell(
-        v, false,
-        "db/%s has a damaged page: %s and what comes behind them were not looked at to their end; bring the "
-        "store back from a backup",
-        file, phases[v->phase].name);
-    code = ERR_OK;
-    v->suspects.n = 0;
-    if (v->watching)
-        code = watch(v); /* nothing */
-    v->phase = PHASES - 1;
     *end = true;
+    v->suspects.n = v->later.n = 0;
+    code = v->watching ? watch(v) : ERR_OK; /* nothing: the watch ends */
+    v->watching = false;
     return code;
 }
 

@@ -7,8 +7,15 @@
 enum {
     VERIFY_STEP_MS = 20,
     COUNT_PAGE = 16384,
-    BARE = 4096 /* that were there, and at most so many lost ones */
+    BARE = 4096, /* that were there, and at most so many lost ones */
+    HOLES = 64   /* that are told */
 };
+/* Tables, as bits: those that the counts of references come from, and all. */
+#define VERIFY_BIT(table) (1U << (table))
+#define VERIFY_REFS                                                                                          \
+    (VERIFY_BIT(T_MAILBOX) | VERIFY_BIT(T_MESSAGE) | VERIFY_BIT(T_CHANGE) | VERIFY_BIT(T_QUEUE) |            \
+     VERIFY_BIT(T_CONTENT) | VERIFY_BIT(T_REF))
+#define VERIFY_ALL UINT32_MAX
 
 struct verify_segment {
     uint32_t number;
@@ -52,6 +59,15 @@ struct verify {
     bool *bare_met;       /* a message of it was told */
     struct buf bare_said; /* struct store_bare of this step */
 
+    uint32_t torn;         /* tables that were not read whole, as bits */
+    uint64_t leaps;        /* past damaged pages */
+    struct scan_past past; /* of the scan that is open */
+    struct verify_hole {
+        enum table table;
+        unsigned char to[48];
+    } holes[HOLES]; /* that were told */
+    size_t hole_n;
+
     struct buf *out; /* of the step's answer */
     uint32_t told;
     uint64_t done, bytes, found, fixed;
@@ -68,7 +84,19 @@ void verify_sort(struct ids *l);
 size_t verify_place(const struct ids *sorted, uint64_t id);
 bool verify_has(const struct ids *sorted, uint64_t id);
 /* The next mailbox behind an id; ERR_MISSING: none. */
-enum err_code verify_next_box(struct tx *t, uint64_t after, struct box *out) CHECK_RESULT;
+enum err_code verify_next_box(struct verify *v, struct tx *t, uint64_t after, struct box *out) CHECK_RESULT;
+
+/* -- verify_holes.c -- */
+/* scan_open of a scan that goes on past damaged pages and tells of them (one at a time is open); v->leaps
+ * says whether there were any. */
+void verify_scan(struct verify *v, struct scan *s, struct tx *t, enum table table, struct span from,
+                 size_t prefix_n, size_t block_size);
+/* Whether one of these tables was not read whole: then nothing may be concluded from what it lacks. */
+bool verify_torn(const struct verify *v, uint32_t tables);
+/* For reads that are no scans: take a mark before, and ask about the outcome. True: a damaged page was in the
+ * way; it is told (unless what is NULL), and these tables count as not read whole. */
+uint64_t verify_mark(void);
+bool verify_hit(struct verify *v, enum err_code code, uint64_t mark, uint32_t tables, const char *what);
 
 /* -- verify_accounts.c, verify_queue.c -- */
 enum err_code verify_accounts(struct verify *v, bool *end) CHECK_RESULT;

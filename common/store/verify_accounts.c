@@ -13,19 +13,22 @@ static enum err_code check_account(struct verify *v, struct tx *t, const struct 
     struct span key, value;
     struct rec_name r;
     bool inbox = false;
+    const uint64_t leaps = v->leaps;
     uuid_format(id, text);
     enum err_code code = account_sum(t, id, &sums);
     if (code == ERR_OK)
         code = quota_get(t, id, &q);
     if (code != ERR_OK)
         return code;
-    scan_open(&s, t, T_NAME, key_uuid(id), KEY_UUID, 64 << 10);
+    verify_scan(v, &s, t, T_NAME, key_uuid(id), KEY_UUID, 64 << 10);
     while (scan_next(&s, &key, &value))
         if (rec_name_get(value, &r) && r.mailbox) {
             ids_add(&v->named, r.mailbox);
             inbox = inbox || (r.mailbox == a->inbox && span_eq(span_drop(key, KEY_UUID), SPAN("INBOX")));
         }
     code = scan_close(&s);
+    if (v->leaps != leaps)
+        return code;
     if (code == ERR_OK && !inbox)
         verify_tell(v, false, "account %s: its INBOX is not mailbox %llu", text,
                     (unsigned long long)a->inbox);
@@ -46,13 +49,13 @@ static enum err_code check_account(struct verify *v, struct tx *t, const struct 
     return code;
 }
 
-static enum err_code next_account(struct tx *t, const struct uuid *after, struct uuid *id,
+static enum err_code next_account(struct verify *v, struct tx *t, const struct uuid *after, struct uuid *id,
                                   struct rec_account *out)
 {
     struct scan s;
     struct span key, value;
     bool found = false;
-    scan_open(&s, t, T_ACCOUNT, key_uuid(after), 0, 4096);
+    verify_scan(v, &s, t, T_ACCOUNT, key_uuid(after), 0, 4096);
     while (!found && scan_next(&s, &key, &value)) {
         if (key.n != KEY_UUID || memcmp(key.p, after->b, KEY_UUID) == 0)
             continue;
@@ -67,39 +70,71 @@ static enum err_code next_account(struct tx *t, const struct uuid *after, struct
     return code == ERR_OK && !found ? ERR_MISSING : code;
 }
 
-/* Mailboxes that live and have no name: looked at again, for they may have been made or deleted meanwhile. */
-static enum err_code check_nameless(struct verify *v)
+/* A mailbox that lives and had no name: looked at again, for it may have been made or deleted meanwhile. */
+static enum err_code check_nameless(struct verify *v, uint64_t id)
+{
+    struct tx t;
+    struct box b;
+    struct scan s;
+    struct span key, value;
+    struct rec_name r;
+    bool named = false;
+    enum err_code code = tx_begin(v->e, true, &t);
+    if (code == ERR_OK)
+        code = box_get(&t, id, &b);
+    if (code == ERR_OK && !b.r.deleted_us) {
+        scan_open(&s, &t, T_NAME, key_uuid(&b.r.account), KEY_UUID, 64 << 10);
+        while (!named && scan_next(&s, &key, &value))
+            named = rec_name_get(value, &r) && r.mailbox == b.id;
+        code = scan_close(&s);
+        if (code == ERR_OK && !named)
+            verify_tell(v, false, "mailbox %llu: it lives and has no name", (unsigned long long)b.id);
+    }
+    tx_free(&t);
+    return code == ERR_MISSING ? ERR_OK : code;
+}
+
+static enum err_code check_living(struct verify *v)
 {
     enum err_code code = ERR_OK;
     verify_sort(&v->living);
     verify_sort(&v->named);
     for (size_t i = 0, k = 0; i < v->living.n && code == ERR_OK; i++) {
-        struct tx t;
-        struct box b;
-        struct scan s;
-        struct span key, value;
-        struct rec_name r;
-        bool named = false;
+        const uint64_t mark = verify_mark();
         while (k < v->named.n && v->named.v[k] < v->living.v[i])
             k++;
         if (k < v->named.n && v->named.v[k] == v->living.v[i])
             continue;
-        code = tx_begin(v->e, true, &t);
-        if (code == ERR_OK)
-            code = box_get(&t, v->living.v[i], &b);
-        if (code == ERR_OK && !b.r.deleted_us) {
-            scan_open(&s, &t, T_NAME, key_uuid(&b.r.account), KEY_UUID, 64 << 10);
-            while (!named && scan_next(&s, &key, &value))
-                named = rec_name_get(value, &r) && r.mailbox == b.id;
-            code = scan_close(&s);
-            if (code == ERR_OK && !named)
-                verify_tell(v, false, "mailbox %llu: it lives and has no name", (unsigned long long)b.id);
-        }
-        tx_free(&t);
-        if (code == ERR_MISSING)
+        code = check_nameless(v, v->living.v[i]);
+        if (verify_hit(v, code, mark, 0, NULL)) /* its account was told */
             code = ERR_OK;
     }
     return code;
+}
+
+/* The next account; ERR_MISSING: there is none. */
+static enum err_code check_next(struct verify *v, struct uuid *id)
+{
+    struct tx t;
+    struct rec_account a;
+    char what[16 + UUID_TEXT] = "account ";
+    const uint64_t mark = verify_mark();
+    bool odd = false;
+    enum err_code code = tx_begin(v->e, true, &t);
+    if (code == ERR_OK)
+        code = next_account(v, &t, &v->at_account, id, &a);
+    const bool found = code == ERR_OK;
+    if (code == ERR_OK)
+        code = check_account(v, &t, id, &a);
+    if (code == ERR_OK)
+        code = verify_history(v, &t, id, &odd);
+    tx_free(&t);
+    if (code == ERR_OK && odd)
+        code = verify_history_judge(v, id);
+    if (!found)
+        return code;
+    uuid_format(id, what + 8);
+    return verify_hit(v, code, mark, 0, what) ? ERR_OK : code;
 }
 
 enum err_code verify_accounts(struct verify *v, bool *end)
@@ -107,25 +142,13 @@ enum err_code verify_accounts(struct verify *v, bool *end)
     const uint64_t begin = clock_mono_ms();
     enum err_code code = ERR_OK;
     while (code == ERR_OK && clock_mono_ms() - begin < VERIFY_STEP_MS) {
-        struct tx t;
         struct uuid id;
-        struct rec_account a;
-        code = tx_begin(v->e, true, &t);
-        if (code == ERR_OK)
-            code = next_account(&t, &v->at_account, &id, &a);
-        if (code == ERR_OK)
-            code = check_account(v, &t, &id, &a);
-        bool odd = false;
-        if (code == ERR_OK)
-            code = verify_history(v, &t, &id, &odd);
-        tx_free(&t);
-        if (code == ERR_OK && odd)
-            code = verify_history_judge(v, &id);
+        code = check_next(v, &id);
         if (code == ERR_OK) {
             v->at_account = id;
             v->done++;
         }
     }
     *end = code == ERR_MISSING;
-    return code == ERR_MISSING ? check_nameless(v) : code;
+    return code == ERR_MISSING ? check_living(v) : code;
 }

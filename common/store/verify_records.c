@@ -63,7 +63,10 @@ static enum err_code judge(struct verify *v, enum table table, const struct odd 
     enum err_code code = ERR_OK;
     while (in.s.n && code == ERR_OK) {
         struct span key = wire_text(&in);
+        const uint64_t mark = verify_mark();
         code = table == T_DONE ? judge_done(v, key) : judge_record(v, table, key);
+        if (verify_hit(v, code, mark, 0, "an outcome, trace or repeat"))
+            code = ERR_OK;
     }
     return code;
 }
@@ -91,7 +94,7 @@ static enum err_code walk(struct verify *v, struct tx *t, enum table table, stru
     struct done_parts p = {.any = false};
     size_t n = 0;
     *end = true;
-    scan_open(&s, t, table, span_of(v->at_key, v->at_key_n), 0, 64 << 10);
+    verify_scan(v, &s, t, table, span_of(v->at_key, v->at_key_n), 0, 64 << 10);
     while (s.code == ERR_OK && scan_next(&s, &key, &value)) {
         const bool goes_on = table == T_DONE && same_request(&p, key);
         if (v->at_key_n && key.n <= sizeof v->at_key && span_eq(key, span_of(v->at_key, v->at_key_n)) &&
@@ -153,8 +156,9 @@ enum err_code verify_history(struct verify *v, struct tx *t, const struct uuid *
     struct scan s;
     struct span key, value;
     uint64_t last = 0;
+    const uint64_t leaps = v->leaps;
     *odd = false;
-    scan_open(&s, t, T_NAME_CHANGE, key_uuid(account), KEY_UUID, 64 << 10);
+    verify_scan(v, &s, t, T_NAME_CHANGE, key_uuid(account), KEY_UUID, 64 << 10);
     while (scan_next(&s, &key, &value)) {
         v->done++;
         const bool ok = record_ok(v->e, T_NAME_CHANGE, key, value);
@@ -162,6 +166,7 @@ enum err_code verify_history(struct verify *v, struct tx *t, const struct uuid *
         *odd = *odd || !ok || (last && serial != last + 1);
         last = serial;
     }
+    *odd = *odd && v->leaps == leaps;
     return scan_close(&s);
 }
 
