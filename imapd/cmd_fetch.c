@@ -21,7 +21,7 @@ enum {
     PIECE_SMALL = 32 << 10,
     PIECE_READ = 256 << 10,
     FIELDS_LIMIT = 4 << 20, /* of a header, where fields are chosen */
-    META_ARENA = 8 << 20
+    META_ARENA = 32 << 20
 };
 enum { FE_START, FE_PICK, FE_SEEN, FE_META, FE_REPARSE, FE_READ, FE_SAY, FE_STREAM };
 
@@ -334,8 +334,7 @@ static void on_record(struct imap *s, struct fetch *x, struct entry *e, struct s
 {
     struct mime_meta m;
     arena_reset(x->arena);
-    enum err_code code =
-        x->want.has_sections ? mime_meta_read(record, x->arena, &m) : mime_meta_head(record, &m);
+    enum err_code code = (x->want.has_sections ? mime_meta_read : mime_meta_head)(record, x->arena, &m);
     x->batch_bytes += record.n;
     e->lost = code != ERR_OK;
     x->lost += e->lost;

@@ -240,7 +240,8 @@ static void on_record(struct imap *s, struct search *x, size_t index, struct spa
 {
     struct mime_meta m;
     struct search_doc d = doc_of(s, x, index);
-    if (mime_meta_head(record, &m) == ERR_OK)
+    arena_reset(x->meta_arena);
+    if (mime_meta_head(record, x->meta_arena, &m) == ERR_OK)
         d.meta = &m;
     else
         record.n = 0;

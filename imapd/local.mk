@@ -15,7 +15,7 @@ imapd_libimapd_a_SOURCES = imapd/main.c
 
 sbin_PROGRAMS += imapd/imapd
 imapd_imapd_SOURCES = imapd/main.c
-imapd_imapd_LDADD = imapd/libimap.a common/libdirectory.a common/libstore.a common/libmime.a common/libnet.a common/libbase.a \
+imapd_imapd_LDADD = imapd/libimap.a common/libdirectory.a common/libstore.a common/libmime.a $(LZ4_LIBS) common/libnet.a common/libbase.a \
 	$(STORE_LIBS) $(NET_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS)
 
 dist_man_MANS += doc/imapd.8
@@ -23,7 +23,7 @@ dist_man_MANS += doc/imapd.8
 # The core on ports of its own, over a store and a directory in memory.
 IMAP_FAKES = tests/lib/fake_store.h tests/lib/fake_store_int.h tests/lib/fake_store.c tests/lib/fake_messages.c tests/lib/fake_directory.h tests/lib/fake_directory.c \
 	tests/lib/fake_content.h tests/lib/fake_content.c
-IMAP_ALONE_LIBS = imapd/libimap.a common/libmime.a common/libnet.a common/libbase.a $(NET_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS)
+IMAP_ALONE_LIBS = imapd/libimap.a common/libmime.a $(LZ4_LIBS) common/libnet.a common/libbase.a $(NET_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS)
 check_PROGRAMS += tests/lib/imapalone
 tests_lib_imapalone_SOURCES = tests/lib/imapalone.c $(IMAP_FAKES)
 tests_lib_imapalone_LDADD = $(IMAP_ALONE_LIBS)
@@ -31,7 +31,7 @@ tests_lib_imapalone_LDADD = $(IMAP_ALONE_LIBS)
 # The daemon over the real store, with the logins of the fake directory.
 check_PROGRAMS += tests/lib/imapd_nodir
 tests_lib_imapd_nodir_SOURCES = imapd/main.c tests/lib/fake_directory.h tests/lib/fake_directory.c
-tests_lib_imapd_nodir_LDADD = imapd/libimap.a common/libstore.a common/libmime.a common/libnet.a common/libbase.a \
+tests_lib_imapd_nodir_LDADD = imapd/libimap.a common/libstore.a common/libmime.a $(LZ4_LIBS) common/libnet.a common/libbase.a \
 	$(STORE_LIBS) $(NET_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS)
 
 check_PROGRAMS += tests/fuzz/fuzz_imap

@@ -12,7 +12,7 @@ mailadm_mailadm_SOURCES += \
 	mailadm/maildir.h mailadm/maildir.c mailadm/import_maildir.c \
 	mailadm/imap_client.h mailadm/imap_client.c mailadm/import_imap.h mailadm/import_imap.c \
 	mailadm/import_imap_boxes.c mailadm/export.h mailadm/export.c mailadm/export_files.c mailadm/export_state.h mailadm/export_state.c
-mailadm_mailadm_LDADD = common/libdirectory.a common/libstore.a common/libmime.a common/libnet.a common/libbase.a \
+mailadm_mailadm_LDADD = common/libdirectory.a common/libstore.a common/libmime.a $(LZ4_LIBS) common/libnet.a common/libbase.a \
 	$(STORE_LIBS) $(NET_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS)
 dist_man_MANS += doc/mailadm.8
 # systemd's units, with the folders of this build.
@@ -55,7 +55,7 @@ EXTRA_DIST += tests/e2e/test_backup.py
 
 check_PROGRAMS += tests/fuzz/fuzz_mbox
 tests_fuzz_fuzz_mbox_SOURCES = tests/fuzz/fuzz_mbox.c mailadm/mbox.c mailadm/mbox_write.c $(FUZZ_MAIN)
-tests_fuzz_fuzz_mbox_LDADD = common/libmime.a common/libbase.a $(IDN2_LIBS) $(SODIUM_LIBS) $(FUZZ_LINK)
+tests_fuzz_fuzz_mbox_LDADD = common/libmime.a $(LZ4_LIBS) common/libbase.a $(IDN2_LIBS) $(SODIUM_LIBS) $(FUZZ_LINK)
 FUZZ_TARGETS += mbox
 EXTRA_DIST += tests/fuzz/seeds/mbox doc/LEAVING.md
 
@@ -64,5 +64,5 @@ check_PROGRAMS += tests/unit/test_mailadm_files
 TESTS += tests/unit/test_mailadm_files
 tests_unit_test_mailadm_files_SOURCES = tests/unit/test_mailadm_files.c mailadm/mbox.c mailadm/mbox_write.c mailadm/maildir.c
 tests_unit_test_mailadm_files_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
-tests_unit_test_mailadm_files_LDADD = common/libmime.a common/libbase.a $(CMOCKA_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS)
+tests_unit_test_mailadm_files_LDADD = common/libmime.a $(LZ4_LIBS) common/libbase.a $(CMOCKA_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS)
 endif

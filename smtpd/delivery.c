@@ -273,13 +273,22 @@ static void notice_known(void *session, enum err_code code, const struct dir_ent
     content_free(&content);
 }
 
-static void copy_notice(struct delivery *d, const struct store_queued *e)
+/* Of the message that the notice speaks of; one that cannot be had, or is too long, is left out. */
+static void copy_subject(struct delivery *d, struct span record)
 {
     struct mime_meta meta;
-    bool ok = buf_add_span(&d->sender, e->sender);
-    if (e->meta.n && mime_meta_head(e->meta, &meta) == ERR_OK)
-        ok = buf_add_span(&d->subject, meta.subject) && ok; /* one that is too long is left out */
+    struct arena *a = arena_new(2 * MIME_META_LIMIT);
+    const bool ok =
+        record.n && mime_meta_head(record, a, &meta) == ERR_OK && buf_add_span(&d->subject, meta.subject);
     (void)ok;
+    arena_free(&a);
+}
+
+static void copy_notice(struct delivery *d, const struct store_queued *e)
+{
+    const bool ok = buf_add_span(&d->sender, e->sender); /* the same */
+    (void)ok;
+    copy_subject(d, e->meta);
     d->notice = (struct notice){.kind = e->kind,
                                 .bytes = e->note.bytes,
                                 .limit_bytes = e->note.limit_bytes,

@@ -12,13 +12,13 @@ smtpd_libsmtpd_a_SOURCES = smtpd/session.c smtpd/session.h smtpd/delivery.c smtp
 
 sbin_PROGRAMS += smtpd/smtpd
 smtpd_smtpd_SOURCES = smtpd/main.c smtpd/session.c smtpd/session.h smtpd/delivery.c smtpd/delivery.h
-smtpd_smtpd_LDADD = smtpd/libsmtp.a common/libdirectory.a common/libstore.a common/libmime.a common/libnet.a common/libbase.a \
+smtpd_smtpd_LDADD = smtpd/libsmtp.a common/libdirectory.a common/libstore.a common/libmime.a $(LZ4_LIBS) common/libnet.a common/libbase.a \
 	$(STORE_LIBS) $(NET_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS)
 
 # Drives the core over fakes: for its unit tests and its fuzzer.
 SMTP_DRIVE = tests/lib/smtp_drive.h tests/lib/smtp_drive.c tests/lib/fake_backend.h tests/lib/fake_backend.c \
 	tests/lib/fake_content.h tests/lib/fake_content.c
-SMTP_DRIVE_LIBS = smtpd/libsmtp.a common/libmime.a common/libnet.a common/libbase.a $(NET_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS)
+SMTP_DRIVE_LIBS = smtpd/libsmtp.a common/libmime.a $(LZ4_LIBS) common/libnet.a common/libbase.a $(NET_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS)
 
 if HAVE_CMOCKA
 check_PROGRAMS += tests/unit/test_smtp_core

@@ -24,7 +24,7 @@ webmail_cgi_libweb_a_SOURCES = \
 	webmail-cgi/page_folders.c webmail-cgi/page_people.c
 EXTRA_DIST += conf/lighttpd.conf.in tests/e2e/test_webmail.py tests/e2e/html.mjs tests/e2e/webmail.mjs tests/e2e/package.json tests/e2e/package-lock.json tests/e2e/.npmrc
 EXTRA_DIST += webmail-cgi/static/app.css webmail-cgi/static/app.js
-WEB_LIBS = webmail-cgi/libweb.a webmail-cgi/libhtml.a common/libmime.a common/libbase.a $(SODIUM_LIBS) $(IDN2_LIBS)
+WEB_LIBS = webmail-cgi/libweb.a webmail-cgi/libhtml.a common/libmime.a $(LZ4_LIBS) common/libbase.a $(SODIUM_LIBS) $(IDN2_LIBS)
 
 pkglibexec_PROGRAMS += webmail-cgi/webmail-cgi
 webmail_cgi_webmail_cgi_SOURCES = webmail-cgi/main.c common/directory/user.c

@@ -16,18 +16,18 @@ common_directory_directoryd_SOURCES = common/directory/directoryd.c common/direc
 	common/directory/view.c common/directory/book.c common/directory/refresh.c common/directory/outbox.c common/directory/limits.c \
 	common/directory/serve_lookup.c common/directory/serve_auth.c common/directory/serve_admin.c \
 	common/directory/serve_backup.c common/directory/copy_backup.c common/store/dbcopy.h common/store/dbcopy.c
-common_directory_directoryd_LDADD = common/libdirectory.a common/libmime.a common/libnet.a common/libbase.a \
+common_directory_directoryd_LDADD = common/libdirectory.a common/libmime.a $(LZ4_LIBS) common/libnet.a common/libbase.a \
 	$(DB_LIBS) $(LDAP_LIBS) $(SASL_LIBS) $(NET_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS) $(OPENSSL_LIBS) -lcrypt -lpthread
 
 check_PROGRAMS += tests/fuzz/fuzz_ldif
 tests_fuzz_fuzz_ldif_SOURCES = tests/fuzz/fuzz_ldif.c $(FUZZ_MAIN)
-tests_fuzz_fuzz_ldif_LDADD = common/libdirectory.a common/libmime.a common/libbase.a $(IDN2_LIBS) $(SODIUM_LIBS) $(FUZZ_LINK)
+tests_fuzz_fuzz_ldif_LDADD = common/libdirectory.a common/libmime.a $(LZ4_LIBS) common/libbase.a $(IDN2_LIBS) $(SODIUM_LIBS) $(FUZZ_LINK)
 FUZZ_TARGETS += ldif
 
 if HAVE_CMOCKA
 check_PROGRAMS += tests/unit/test_directory_dn tests/unit/test_directory_ldif tests/unit/test_directory_password tests/unit/test_directory_people
 TESTS += tests/unit/test_directory_dn tests/unit/test_directory_ldif tests/unit/test_directory_password tests/unit/test_directory_people
-DIRECTORY_TEST_LIBS = common/libdirectory.a common/libmime.a common/libbase.a $(CMOCKA_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS) \
+DIRECTORY_TEST_LIBS = common/libdirectory.a common/libmime.a $(LZ4_LIBS) common/libbase.a $(CMOCKA_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS) \
 	$(OPENSSL_LIBS) -lcrypt
 tests_unit_test_directory_dn_SOURCES = tests/unit/test_directory_dn.c
 tests_unit_test_directory_dn_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
@@ -47,7 +47,7 @@ endif
 common_libdirectory_a_SOURCES += common/directory/logins.h common/directory/logins_int.h \
 	common/directory/logins.c common/directory/logins_check.c common/directory/helpers.h common/directory/helpers.c \
 	common/directory/guard.h common/directory/guard.c common/directory/sasl_exchange.h common/directory/sasl_exchange.c
-LOGIN_LIBS = common/libdirectory.a common/libmime.a common/libnet.a common/libbase.a $(SASL_LIBS) $(NET_LIBS) $(IDN2_LIBS) \
+LOGIN_LIBS = common/libdirectory.a common/libmime.a $(LZ4_LIBS) common/libnet.a common/libbase.a $(SASL_LIBS) $(NET_LIBS) $(IDN2_LIBS) \
 	$(SODIUM_LIBS) $(OPENSSL_LIBS) -lcrypt -lpthread
 check_PROGRAMS += tests/fuzz/fuzz_sasl
 tests_fuzz_fuzz_sasl_SOURCES = tests/fuzz/fuzz_sasl.c $(FUZZ_MAIN)
@@ -73,7 +73,7 @@ common_libdirectory_a_SOURCES += common/directory/source_ldap.c \
 	common/directory/ldap_conn.h common/directory/ldap_conn.c common/directory/dial.h common/directory/dial.c
 check_PROGRAMS += tests/lib/ldap_dump
 tests_lib_ldap_dump_SOURCES = tests/lib/ldap_dump.c
-tests_lib_ldap_dump_LDADD = common/libdirectory.a common/libmime.a common/libnet.a common/libbase.a $(LDAP_LIBS) $(NET_LIBS) \
+tests_lib_ldap_dump_LDADD = common/libdirectory.a common/libmime.a $(LZ4_LIBS) common/libnet.a common/libbase.a $(LDAP_LIBS) $(NET_LIBS) \
 	$(IDN2_LIBS) $(SODIUM_LIBS) -lcrypt
 
 dist_man_MANS += doc/directoryd.8

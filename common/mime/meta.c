@@ -1,4 +1,4 @@
-/* The meta record: written here, read here.
+/* The meta record: written here, read here; meta_pack.c has its packed form.
  *   u8 version, u64 size, header_n, date, u32 flags, u32 parts, then the head's texts (u32 length, bytes),
  *   then for each part its numbers and its texts (u16 length, bytes).
  * The hard problem is trust: the record was made from a stranger's message and has lain on a disk. The
@@ -7,7 +7,7 @@
 #include "common/mime/meta.h"
 #include "common/mime/meta_int.h"
 
-enum { RECORD_VERSION = 1, PART_FIXED = 60 };
+enum { PART_FIXED = 60 };
 
 static void head_texts(struct mime_meta *m, struct span *at[MIME_HEAD_TEXTS])
 {
@@ -41,7 +41,7 @@ bool mime_meta_write(const struct mime_meta *m, const struct mime_part *(*part)(
     struct mime_meta copy = *m;
     struct span *texts[MIME_HEAD_TEXTS];
     head_texts(&copy, texts);
-    bool ok = buf_add_u8(out, RECORD_VERSION) && buf_add_u64(out, m->size) && buf_add_u64(out, m->header_n) &&
+    bool ok = buf_add_u8(out, META_PLAIN) && buf_add_u64(out, m->size) && buf_add_u64(out, m->header_n) &&
               buf_add_u64(out, (uint64_t)m->date) && buf_add_u32(out, m->flags) &&
               buf_add_u32(out, (uint32_t)m->part_count);
     for (size_t i = 0; i < MIME_HEAD_TEXTS && ok; i++)
@@ -51,12 +51,12 @@ bool mime_meta_write(const struct mime_meta *m, const struct mime_part *(*part)(
     return ok;
 }
 
-static struct reader read_head(struct span record, struct mime_meta *m)
+static struct reader read_head(struct span plain, struct mime_meta *m)
 {
-    struct reader r = reader_of(record);
+    struct reader r = reader_of(plain);
     struct span *texts[MIME_HEAD_TEXTS];
     *m = (struct mime_meta){0};
-    if (read_u8(&r) != RECORD_VERSION)
+    if (read_u8(&r) != META_PLAIN)
         r.bad = true;
     m->size = read_u64(&r);
     m->header_n = read_u64(&r);
@@ -73,10 +73,14 @@ static struct reader read_head(struct span record, struct mime_meta *m)
     return r;
 }
 
-enum err_code mime_meta_head(struct span record, struct mime_meta *out)
+enum err_code mime_meta_head(struct span record, struct arena *a, struct mime_meta *out)
 {
     struct mime_meta m;
-    struct reader r = read_head(record, &m);
+    struct span plain;
+    enum err_code code = meta_unpack(record, a, &plain);
+    if (code != ERR_OK)
+        return code;
+    struct reader r = read_head(plain, &m);
     if (r.bad)
         return ERR_SYNTAX;
     m.part_count = 0;
@@ -127,7 +131,11 @@ static bool part_sound(const struct mime_meta *m, const struct mime_part *p, siz
 enum err_code mime_meta_read(struct span record, struct arena *a, struct mime_meta *out)
 {
     struct mime_meta m;
-    struct reader r = read_head(record, &m);
+    struct span plain;
+    enum err_code code = meta_unpack(record, a, &plain);
+    if (code != ERR_OK)
+        return code;
+    struct reader r = read_head(plain, &m);
     if (r.bad)
         return ERR_SYNTAX;
     struct mime_part *parts = arena_array(a, m.part_count, sizeof *parts);

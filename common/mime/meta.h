@@ -1,6 +1,6 @@
 /* The meta record of a message: what the parser found, ready to answer from, as it is kept in the store's
  * content record. Big-endian, first byte a version; read through bounds checks. All spans of a view point
- * into the record and live as long as it does.
+ * into the record or into the arena that it was read with (it may be kept packed), and live as long as both.
  * Offsets are of bytes of the message as stored (CRLF line ends). */
 #ifndef PROV_MIME_META_H
 #define PROV_MIME_META_H
@@ -11,6 +11,7 @@
 enum mime_kind { MIME_LEAF, MIME_MULTIPART, MIME_MESSAGE /* message/rfc822 or message/global */ };
 enum mime_encoding { MIME_7BIT, MIME_8BIT, MIME_BINARY, MIME_QP, MIME_BASE64, MIME_ENC_OTHER };
 enum { MIME_NO_PART = 0xffff };
+enum { MIME_META_LIMIT = 8 << 20 /* bytes of a record, and of one unpacked */ };
 
 /* One part. parts[0] is the message itself (its body's type). The children of a multipart are in order
  * through first_child and next. A MIME_MESSAGE has one child: the body of the message inside; the fields
@@ -59,12 +60,12 @@ enum {
     MIME_F_AUTO = 32, /* Auto-Submitted other than "no", or Precedence bulk, list, junk */
 };
 
-/* Read a record. The parts array comes from a. ERR_SYNTAX: not a record of a known version (a program
- * error or a damaged store, never a property of a message). ERR_LIMIT: a is full. */
+/* Read a record. What is not in the record itself comes from a. ERR_SYNTAX: not a record of a known version
+ * (a program error or a damaged store, never a property of a message). ERR_LIMIT: a is full. */
 CHECK_RESULT enum err_code mime_meta_read(struct span record, struct arena *a, struct mime_meta *out);
 
 /* Only the head, without the parts: fast, for lists (parts is NULL, part_count 0). */
-CHECK_RESULT enum err_code mime_meta_head(struct span record, struct mime_meta *out);
+CHECK_RESULT enum err_code mime_meta_head(struct span record, struct arena *a, struct mime_meta *out);
 
 /* The part with this IMAP section number ("1", "2.1.3"), NULL when there is none (RFC 9051 6.4.5.1: "1" of
  * a message that is no multipart is its body). */

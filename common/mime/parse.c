@@ -62,7 +62,7 @@ struct mime_parser {
     struct span envelope;
     uint16_t plain_part, html_part;
     struct buf plain, html, *sample;
-    struct buf record;
+    struct buf plain_record, record;
 };
 
 /* A worker reads one message after the other: the parser of the last one serves again. */
@@ -80,6 +80,7 @@ struct mime_parser *mime_parser_new(void)
     buf_init(&p->header, MIME_HEADER_LIMIT);
     buf_init(&p->plain, SAMPLE);
     buf_init(&p->html, SAMPLE);
+    buf_init(&p->plain_record, MIME_META_LIMIT);
     buf_init(&p->record, MIME_META_LIMIT);
     p->kept = arena_new(KEPT_LIMIT);
     p->scratch = arena_new(SCRATCH_LIMIT);
@@ -98,7 +99,7 @@ void mime_parser_free(struct mime_parser **pp)
         spare = p;
         return;
     }
-    struct buf *all[] = {&p->carry, &p->line, &p->header, &p->plain, &p->html, &p->record};
+    struct buf *all[] = {&p->carry, &p->line, &p->header, &p->plain, &p->html, &p->plain_record, &p->record};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         buf_free(all[i]);
     arena_free(&p->kept);
@@ -149,7 +150,7 @@ static uint16_t part_new(struct mime_parser *p)
 
 void mime_parser_reset(struct mime_parser *p)
 {
-    struct buf *all[] = {&p->carry, &p->line, &p->header, &p->plain, &p->html, &p->record};
+    struct buf *all[] = {&p->carry, &p->line, &p->header, &p->plain, &p->html, &p->plain_record, &p->record};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         if (all[i]->cap > SPARE_LIMIT) /* one monster does not pin its memory for the session's life */
             buf_free(all[i]);
@@ -607,8 +608,10 @@ static bool record_write(struct mime_parser *p)
     p->meta.body = buf_span(&body);
     p->meta.bodystructure = buf_span(&structure);
     p->meta.part_count = p->count;
+    buf_reset(&p->plain_record);
     buf_reset(&p->record);
-    ok = ok && mime_meta_write(&p->meta, part_at, p, &p->record);
+    ok = ok && mime_meta_write(&p->meta, part_at, p, &p->plain_record) &&
+         meta_pack(buf_span(&p->plain_record), &p->record);
     buf_free(&body);
     buf_free(&structure);
     return ok;

@@ -8,6 +8,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/err.h"
+#include "common/mime/meta.h" /* MIME_META_LIMIT */
 
 struct mime_parser;
 
@@ -15,8 +16,7 @@ enum {
     MIME_DEPTH_LIMIT = 20,    /* nesting of multiparts and messages: with ENVELOPE inside, BODYSTRUCTURE stays
                                  within the 25 parentheses that imapflow follows */
     MIME_PARTS_LIMIT = 10000, /* parts of one message */
-    MIME_HEADER_LIMIT = 1 << 20, /* bytes of one header block that are interpreted */
-    MIME_META_LIMIT = 8 << 20    /* bytes of a meta record */
+    MIME_HEADER_LIMIT = 1 << 20 /* bytes of one header block that are interpreted */
 };
 
 struct mime_parser *mime_parser_new(void);

@@ -24,7 +24,7 @@ ENGINE_LIBS = $(DB_LIBS) -lpthread
 sbin_PROGRAMS += stored
 stored_SOURCES = common/store/stored.c common/store/server.h common/store/server.c \
 	common/store/serve_read.c common/store/serve_session.c common/store/serve_backup.c common/store/offline.c
-stored_LDADD = common/libengine.a common/libmime.a common/libnet.a common/libbase.a $(ENGINE_LIBS) $(NET_LIBS) $(SODIUM_LIBS)
+stored_LDADD = common/libengine.a common/libmime.a $(LZ4_LIBS) common/libnet.a common/libbase.a $(ENGINE_LIBS) $(NET_LIBS) $(SODIUM_LIBS)
 
 # What tests and load programs of the store link.
 STORE_TEST_LDADD = common/libstore.a common/libnet.a common/libbase.a $(STORE_LIBS) $(NET_LIBS) $(SODIUM_LIBS)
@@ -69,7 +69,7 @@ tests_unit_test_store_client_LDADD = $(STORE_TEST_LDADD) $(CMOCKA_LIBS)
 endif
 
 # A maker of small stores for the tests of upgrades, and the engine without sockets.
-ENGINE_TEST_LDADD = common/libengine.a common/libmime.a common/libbase.a $(ENGINE_LIBS) $(SODIUM_LIBS)
+ENGINE_TEST_LDADD = common/libengine.a common/libmime.a $(LZ4_LIBS) common/libbase.a $(ENGINE_LIBS) $(SODIUM_LIBS)
 check_PROGRAMS += tests/data/make_store
 tests_data_make_store_SOURCES = tests/data/make_store.c tests/lib/engine_drive.h tests/lib/engine_drive.c
 tests_data_make_store_LDADD = $(ENGINE_TEST_LDADD)
@@ -93,7 +93,7 @@ tests_crash_full_store_LDADD = $(STORE_TEST_LDADD)
 
 check_PROGRAMS += tests/fuzz/fuzz_store
 tests_fuzz_fuzz_store_SOURCES = tests/fuzz/fuzz_store.c $(FUZZ_MAIN)
-tests_fuzz_fuzz_store_LDADD = common/libengine.a common/libmime.a common/libbase.a $(ENGINE_LIBS) $(SODIUM_LIBS) $(FUZZ_LINK)
+tests_fuzz_fuzz_store_LDADD = common/libengine.a common/libmime.a $(LZ4_LIBS) common/libbase.a $(ENGINE_LIBS) $(SODIUM_LIBS) $(FUZZ_LINK)
 FUZZ_TARGETS += store
 EXTRA_DIST += tests/fuzz/seeds/store common/store/STORE.md
 

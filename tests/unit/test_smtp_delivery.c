@@ -162,9 +162,10 @@ const struct conf *worker_conf(const struct worker *w)
     return &c;
 }
 
-enum err_code mime_meta_head(struct span record, struct mime_meta *out)
+enum err_code mime_meta_head(struct span record, struct arena *a, struct mime_meta *out)
 {
     (void)record;
+    (void)a;
     (void)out;
     return ERR_SYNTAX;
 }
