@@ -364,6 +364,20 @@ enum err_code edit_put(struct edit *x, struct span value) CHECK_RESULT;
 enum err_code edit_del(struct edit *x) CHECK_RESULT;
 /* In any case, before the transaction ends: answers code when it is an error. */
 enum err_code edit_close(struct edit *x, enum err_code code) CHECK_RESULT;
+/* Records that are written together, in ascending order of their keys: a sixth less work for each. */
+struct puts {
+    struct tx *t;
+    enum table table;
+    char *room;
+    size_t room_n;
+    void *end; /* libdb's place in room */
+    size_t n;
+};
+/* Room for count records of at most bytes each, with their keys. */
+void puts_open(struct puts *p, struct tx *t, enum table table, size_t count, size_t bytes);
+void puts_add(struct puts *p, struct span key, struct span value);
+/* Write them, when code is ERR_OK; close in any case. Answers code when it is an error. */
+enum err_code puts_close(struct puts *p, enum err_code code) CHECK_RESULT;
 /* Turn a libdb result into a code; what cannot be lived with ends the process. */
 enum err_code db_code(struct engine *e, const char *what, int ret);
 
@@ -741,7 +755,11 @@ struct row_edit {
 };
 enum err_code row_edit_open(struct row_edit *x, struct tx *t, uint64_t mailbox) CHECK_RESULT;
 enum err_code row_edit_get(struct row_edit *x, uint32_t uid, struct store_row *out) CHECK_RESULT;
-enum err_code row_edit_put(struct row_edit *x, const struct store_row *r) CHECK_RESULT;
+/* Hand over the rows of UIDs that rise, each that is there; a walk where they lie close together. take may
+ * put no rows. Answers the first code that is not ERR_OK. */
+typedef enum err_code row_cb(void *arg, const struct store_row *r);
+enum err_code rows_each(struct tx *t, uint64_t mailbox, const uint32_t *uids, size_t n, row_cb *take,
+                        void *arg) CHECK_RESULT;
 void box_count(struct box *b, const struct store_row *r, int by);
 int32_t saved_now(void);
 uint32_t uid_at(struct span uids, size_t i); /* of a list as it lies in a body */

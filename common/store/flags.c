@@ -2,6 +2,7 @@
  * so that others are served between two and a crash continues where the last one ended. One change record and
  * one modseq for each slice; a message that is already so keeps its modseq. */
 #include "common/store/engine_int.h"
+#include <assert.h>
 
 uint32_t uid_at(struct span uids, size_t i)
 {
@@ -14,6 +15,8 @@ struct flagging {
     struct wire_flags w;
     struct span uids;
     uint64_t bits;
+    struct box *box;
+    struct puts rows;
     struct flag_changes changes; /* of this slice */
     struct buf modified;         /* UIDs */
     uint32_t modified_count;
@@ -38,26 +41,47 @@ static bool flags_turn(const struct wire_flags *w, uint64_t bits, struct store_r
     return r->flags != old_flags || r->keywords != old_keywords;
 }
 
-static enum err_code flags_one(struct row_edit *x, struct flagging *f, struct box *b, uint32_t uid)
+static enum err_code flags_one(void *arg, const struct store_row *old)
 {
-    struct store_row row;
-    enum err_code code = row_edit_get(x, uid, &row);
-    if (code == ERR_MISSING)
-        return ERR_OK;
-    if (code != ERR_OK)
-        return code;
-    if (f->w.unchanged_since_given && row.modseq > f->w.unchanged_since) {
+    struct flagging *f = arg;
+    struct store_row row = *old;
+    unsigned char key[KEY_MESSAGE], v[REC_ROW];
+    if (f->w.unchanged_since_given && old->modseq > f->w.unchanged_since) {
         f->modified_count++;
-        return buf_add(&f->modified, &uid, sizeof uid) ? ERR_OK : ERR_LIMIT;
+        return buf_add(&f->modified, &old->uid, sizeof old->uid) ? ERR_OK : ERR_LIMIT;
     }
-    const struct store_row old = row;
     if (!flags_turn(&f->w, f->bits, &row))
         return ERR_OK;
-    row.modseq = b->r.modseq + 1;
-    box_count(b, &old, -1);
-    box_count(b, &row, 1);
-    flag_changes_add(&f->changes, &old, &row);
-    return row_edit_put(x, &row);
+    row.modseq = f->box->r.modseq + 1;
+    box_count(f->box, old, -1);
+    box_count(f->box, &row, 1);
+    flag_changes_add(&f->changes, old, &row);
+    key_message(key, f->box->id, row.uid);
+    rec_row_put(&row, v);
+    puts_add(&f->rows, span_of(key, sizeof key), span_of(v, sizeof v));
+    return ERR_OK;
+}
+
+/* UIDs that rise. */
+static enum err_code flags_rising(struct tx *t, struct flagging *f, const uint32_t *uids, size_t n)
+{
+    puts_open(&f->rows, t, T_MESSAGE, n, KEY_MESSAGE + REC_ROW);
+    return puts_close(&f->rows, rows_each(t, f->box->id, uids, n, flags_one, f));
+}
+
+/* A UID that stands in the list again finds what was made of it before. */
+static enum err_code flags_rows(struct tx *t, struct flagging *f, uint32_t at, uint32_t n)
+{
+    uint32_t uids[SLICE];
+    enum err_code code = ERR_OK;
+    assert(n <= SLICE);
+    memcpy(uids, f->uids.p + 4 * (size_t)at, 4 * (size_t)n);
+    for (uint32_t i = 0, end; i < n && code == ERR_OK; i = end) {
+        for (end = i + 1; end < n && uids[end] > uids[end - 1];)
+            end++;
+        code = flags_rising(t, f, uids + i, end - i);
+    }
+    return code;
 }
 
 /* Changes that differ in what was before are one run in the answer. */
@@ -98,11 +122,8 @@ static enum err_code flags_slice(struct tx *t, struct job *j, struct flagging *f
 {
     enum err_code code;
     uint32_t end = f->w.uid_count - j->at > SLICE ? j->at + SLICE : f->w.uid_count;
-    struct row_edit x;
-    code = row_edit_open(&x, t, b->id);
-    for (uint32_t i = j->at; i < end && code == ERR_OK; i++)
-        code = flags_one(&x, f, b, uid_at(f->uids, i));
-    code = edit_close(&x.x, code);
+    f->box = b;
+    code = flags_rows(t, f, j->at, end - j->at);
     if (code != ERR_OK)
         return code;
     j->at = end;

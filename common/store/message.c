@@ -61,11 +61,48 @@ enum err_code row_edit_get(struct row_edit *x, uint32_t uid, struct store_row *o
     return code;
 }
 
-enum err_code row_edit_put(struct row_edit *x, const struct store_row *r)
+/* UIDs that lie close together: a walk over them costs a tenth of a search for each. */
+static enum err_code rows_near(struct tx *t, uint64_t mailbox, const uint32_t *uids, size_t n, row_cb *take,
+                               void *arg)
 {
-    unsigned char v[REC_ROW];
-    rec_row_put(r, v);
-    return edit_put(&x->x, span_of(v, sizeof v));
+    enum { PAIR = 80, BLOCK = 256 << 10 };
+    unsigned char from[KEY_MESSAGE];
+    struct scan s;
+    struct span key, value;
+    size_t size = ((size_t)(uids[n - 1] - uids[0]) + 1) * PAIR, i = 0;
+    key_message(from, mailbox, uids[0]);
+    scan_open(&s, t, T_MESSAGE, span_of(from, sizeof from), KEY_ID, size < BLOCK ? size : BLOCK);
+    while (s.code == ERR_OK && i < n && scan_next(&s, &key, &value)) {
+        struct store_row r = {.uid = get_be32(key.p + KEY_ID)};
+        while (i < n && uids[i] < r.uid)
+            i++; /* gone */
+        if (i == n || uids[i] != r.uid)
+            continue;
+        i++;
+        s.code = rec_row_get(value, &r) ? take(arg, &r) : ERR_BUG;
+    }
+    return scan_close(&s);
+}
+
+enum err_code rows_each(struct tx *t, uint64_t mailbox, const uint32_t *uids, size_t n, row_cb *take,
+                        void *arg)
+{
+    enum { GAP = 8, FEW = 4 };
+    enum err_code code = ERR_OK;
+    for (size_t i = 0, end; i < n && code == ERR_OK; i = end) {
+        for (end = i + 1; end < n && uids[end] - uids[end - 1] <= GAP;)
+            end++;
+        if (end - i > FEW) {
+            code = rows_near(t, mailbox, uids + i, end - i, take, arg);
+            continue;
+        }
+        for (size_t k = i; k < end && code == ERR_OK; k++) {
+            struct store_row r;
+            code = row_get(t, mailbox, uids[k], &r);
+            code = code == ERR_OK ? take(arg, &r) : code == ERR_MISSING ? ERR_OK : code;
+        }
+    }
+    return code;
 }
 
 void box_count(struct box *b, const struct store_row *r, int by)

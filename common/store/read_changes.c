@@ -129,61 +129,15 @@ static enum err_code all_rows(struct tx *t, const struct box *b, struct changes 
     return scan_close(&s);
 }
 
-static enum err_code one_row(struct tx *t, const struct box *b, struct changes *c, uint32_t uid)
+static enum err_code take_row(void *arg, const struct store_row *r)
 {
-    struct store_row r;
-    enum err_code code = row_get(t, b->id, uid, &r);
-    if (code == ERR_MISSING)
-        return ERR_OK; /* it is among the gone */
-    return code == ERR_OK && !add_row(c, &r) ? ERR_LIMIT : code;
-}
-
-/* UIDs that lie close together: a walk over them costs a tenth of a search for each. */
-static enum err_code near_rows(struct tx *t, const struct box *b, struct changes *c, const uint32_t *uids,
-                               size_t n)
-{
-    enum { PAIR = 80, BLOCK = 256 << 10 };
-    unsigned char from[KEY_MESSAGE];
-    struct scan s;
-    struct span key, value;
-    size_t size = ((size_t)(uids[n - 1] - uids[0]) + 1) * PAIR, i = 0;
-    key_message(from, b->id, uids[0]);
-    scan_open(&s, t, T_MESSAGE, span_of(from, sizeof from), KEY_ID, size < BLOCK ? size : BLOCK);
-    while (s.code == ERR_OK && i < n && scan_next(&s, &key, &value)) {
-        struct store_row r = {.uid = get_be32(key.p + KEY_ID)};
-        while (i < n && uids[i] < r.uid)
-            i++; /* it is among the gone */
-        if (i == n || uids[i] != r.uid)
-            continue;
-        i++;
-        if (!rec_row_get(value, &r))
-            s.code = ERR_BUG;
-        else if (!add_row(c, &r))
-            s.code = ERR_LIMIT;
-    }
-    return scan_close(&s);
-}
-
-static enum err_code changed_rows(struct tx *t, const struct box *b, struct changes *c)
-{
-    enum { GAP = 8, FEW = 4 };
-    const uint32_t *v = c->changed.v;
-    enum err_code code = ERR_OK;
-    for (size_t i = 0, end; i < c->changed.n && code == ERR_OK; i = end) {
-        for (end = i + 1; end < c->changed.n && v[end] - v[end - 1] <= GAP;)
-            end++;
-        if (end - i > FEW)
-            code = near_rows(t, b, c, v + i, end - i);
-        else
-            for (size_t k = i; k < end && code == ERR_OK; k++)
-                code = one_row(t, b, c, v[k]);
-    }
-    return code;
+    return add_row(arg, r) ? ERR_OK : ERR_LIMIT;
 }
 
 static enum err_code some_rows(struct tx *t, const struct box *b, struct changes *c)
 {
-    enum err_code code = changed_rows(t, b, c);
+    /* Rows that are not there are among the gone. */
+    enum err_code code = rows_each(t, b->id, c->changed.v, c->changed.n, take_row, c);
     /* Rows of a part come before its gone UIDs, so these have a part of their own when there are rows. */
     if (c->gone.n && c->head.row_count && code == ERR_OK && !part_start(c))
         code = ERR_LIMIT;

@@ -311,6 +311,42 @@ enum err_code edit_close(struct edit *x, enum err_code code)
     return code == ERR_OK ? db_code(x->t->e, "close", ret) : code;
 }
 
+/* -- many at once -- */
+
+void puts_open(struct puts *p, struct tx *t, enum table table, size_t count, size_t bytes)
+{
+    enum { EACH = 4 * sizeof(u_int32_t), SPARE = 1024 };
+    *p = (struct puts){.t = t, .table = table};
+    p->room_n = (count * (bytes + EACH) + SPARE) & ~(size_t)7;
+    p->room = xmalloc(p->room_n);
+    DBT d = dbt_out(p->room, p->room_n);
+    DB_MULTIPLE_WRITE_INIT(p->end, &d);
+}
+
+void puts_add(struct puts *p, struct span key, struct span value)
+{
+    DBT d = dbt_out(p->room, p->room_n);
+    mark_written(p->t->e, p->table, key.p);
+    DB_MULTIPLE_KEY_WRITE_NEXT(p->end, &d, key.p, key.n, value.p, value.n);
+    assert(p->end);
+    p->n++;
+}
+
+enum err_code puts_close(struct puts *p, enum err_code code)
+{
+    DB *db = p->t->e->db[p->table];
+    DBT d = dbt_out(p->room, p->room_n), none = {0};
+    d.flags |= DB_DBT_BULK;
+    if (code == ERR_OK && p->n) {
+        p->t->writes++;
+        code = db_code(p->t->e, "put",
+                       FAULT_CODE("store.database.put", db->put(db, p->t->t, &d, &none, DB_MULTIPLE_KEY)));
+    }
+    free(p->room);
+    p->room = NULL;
+    return code;
+}
+
 /* -- scans -- */
 
 void scan_open(struct scan *s, struct tx *t, enum table table, struct span from, size_t prefix_n,

@@ -592,6 +592,38 @@ static void test_marks(void **state)
     engine_close(&e);
 }
 
+/* UIDs of a request come as they come: twice, backwards, far apart, gone. Each message is counted once. */
+static void test_flags_of_odd_lists(void **state)
+{
+    (void)state;
+    static const uint32_t lists[][8] = {
+        {3, 3, 1, 1, 2}, {9, 8, 7, 6, 5, 4}, {1, 30, 30, 2}, {1, 2, 3, 4, 5, 6, 7, 40}};
+    struct engine *e = open_engine();
+    for (int i = 0; i < 40; i++)
+        drive_deliver(e, 1, "odd");
+    const uint64_t box = status(e, 1, "INBOX").id;
+    drive_flags(e, 1, box, 7, 7, STORE_DELETED);
+    drive_expunge(e, 1, box);
+    bool seen[41] = {false};
+    uint32_t unseen = 39;
+    for (size_t l = 0; l < sizeof lists / sizeof *lists; l++) {
+        struct wire_flags w = {.op = STORE_FLAGS_ADD, .flags = STORE_SEEN};
+        while (w.uid_count < 8 && lists[l][w.uid_count])
+            w.uid_count++;
+        struct job *j = drive_session_job(WIRE_FLAGS, 1, box);
+        assert_true(buf_add(&j->body, &w, sizeof w) && buf_add(&j->body, lists[l], 4 * w.uid_count));
+        assert_int_equal(drive_call(e, j)->code, ERR_OK);
+        for (uint32_t i = 0; i < w.uid_count; i++) {
+            const uint32_t uid = lists[l][i];
+            unseen -= uid != 7 && !seen[uid];
+            seen[uid] = true;
+        }
+        assert_int_equal(status(e, 1, "INBOX").unseen, unseen);
+    }
+    assert_int_equal(drive_verify(e, false, false), 0);
+    engine_close(&e);
+}
+
 /* What is past its time is not begun, unless its connection has heard from the writer since; what was done in
  * time is answered whenever it is asked for, and what is half done goes on. */
 static void test_late_requests(void **state)
@@ -945,6 +977,7 @@ int main(void)
         ENGINE_TEST(test_damage_is_told),
         ENGINE_TEST(test_outcome_is_kept),
         ENGINE_TEST(test_marks),
+        ENGINE_TEST(test_flags_of_odd_lists),
         ENGINE_TEST(test_late_requests),
         ENGINE_TEST(test_checksums_of_pages),
         ENGINE_TEST(test_slices_go_on),
