@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { CONTENT_HEAD = 40, PENDING_LIMIT = 64 << 20, COPY_BYTES = 1 << 20, LOGGED = 32 << 10, TRIES = 8 };
+enum { CONTENT_HEAD = 40, PENDING_LIMIT = 64 << 20, COPY_BYTES = 1 << 20, LOGGED = 64 << 10, TRIES = 8 };
 static const char segment_magic[8] = "PMSEG\0\0\1";
 static const char content_magic[4] = "PMc1";
 
