@@ -883,6 +883,13 @@ enum err_code done_resume(struct engine *e) CHECK_RESULT; /* unfinished ones go 
 /* Whether a part 0 that is not final says how to go on. */
 bool done_intent_ok(const struct rec_done *r);
 
+/* -- history_check.c -- */
+bool history_same(const struct rec_name *a, const struct rec_name *b);
+/* How many names are not what the newest change of each says; fix: a change is added that says it. None where
+ * the words of a change were lost. */
+enum err_code history_differs(struct tx *t, const struct uuid *account, bool fix,
+                              unsigned *differ) CHECK_RESULT;
+
 /* -- mend_records.c -- */
 enum err_code mend_meta(struct tx *t, uint64_t content, bool fix, struct mend_said *out) CHECK_RESULT;
 enum err_code mend_done(struct tx *t, struct span id, bool fix, struct mend_said *out) CHECK_RESULT;

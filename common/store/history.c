@@ -8,7 +8,7 @@
 
 /* -- folders: written -- */
 
-static bool same_name(const struct rec_name *a, const struct rec_name *b)
+bool history_same(const struct rec_name *a, const struct rec_name *b)
 {
     return a && b && a->mailbox == b->mailbox && a->use == b->use && a->flags == b->flags;
 }
@@ -43,7 +43,7 @@ enum err_code history_name(struct tx *t, const struct uuid *account, struct span
     struct rec_name_change r = {
         .at_us = clock_wall_us(), .had = old != NULL, .has = now != NULL, .name = name};
     uint64_t serial;
-    if (same_name(old, now))
+    if (history_same(old, now))
         return ERR_OK;
     if (old)
         r.old = *old;

@@ -12,7 +12,7 @@ common_libengine_a_SOURCES = \
 	common/store/crc.h common/store/crc.c common/store/pages.h common/store/pages.c common/store/page_sum.h common/store/page_sum.c common/store/trouble.h common/store/trouble.c common/store/spare.h common/store/spare.c common/store/redo.c common/store/making.c \
 	common/store/tx.c common/store/env.c common/store/care.c common/store/ids.c common/store/segment.c common/store/recover.c \
 	common/store/purge.c common/store/compact.c common/store/mend.c common/store/mend_records.c common/store/verify.h common/store/verify.c common/store/verify_bytes.c common/store/verify_records.c common/store/verify_holes.c common/store/scan_past.c common/store/verify_accounts.c common/store/verify_queue.c common/store/upgrade.c common/store/content.c common/store/account.c common/store/quota.c common/store/quota_units.c common/store/mailbox.c common/store/name.c \
-	common/store/history.c common/store/restore.c common/store/restored.c common/store/probe.c common/store/backup.c \
+	common/store/history.c common/store/history_check.c common/store/restore.c common/store/restored.c common/store/probe.c common/store/backup.c \
 	common/store/backup_stream.h common/store/dbcopy.h common/store/dbcopy.c \
 	common/store/message.c common/store/flags.c common/store/move.c common/store/change.c \
 	common/store/deliver.c common/store/queue.c common/store/notice.c common/store/trace.c common/store/repeat.c common/store/done.c \

@@ -165,7 +165,7 @@ static enum err_code put_lost_change(struct tx *t, struct span key, int64_t at_u
                                                 : ERR_LIMIT;
 }
 
-/* wrong: 1, a record cannot be read (or some); 2, one is missing. */
+/* wrong: 1, a record cannot be read (or some); 2, one is missing; 4, it does not say what the names are. */
 enum err_code mend_history(struct tx *t, const struct uuid *account, bool fix, struct mend_said *out)
 {
     struct scan s;
@@ -201,5 +201,12 @@ enum err_code mend_history(struct tx *t, const struct uuid *account, bool fix, s
         code = put_lost_change(t, span_of(broken.p + at, KEY_NAME_CHANGE), at_us);
     }
     buf_free(&broken);
+    unsigned differ = 0;
+    if (code == ERR_OK && !out->wrong)
+        code = history_differs(t, account, fix, &differ);
+    if (code == ERR_OK && differ) {
+        out->wrong |= 4;
+        out->fixed = fix;
+    }
     return code;
 }

@@ -60,6 +60,12 @@ static enum err_code look_queue(struct verify *v, struct dues *entries, struct d
             continue;
         if (key.n == KEY_PROGRESS && v->leaps != leaps)
             continue; /* its entry was passed over */
+        if (key.n == KEY_PROGRESS && get_be64(key.p) != last) {
+            if (!v->watching)
+                verify_tell(v, false, "queue entry %llu: its cursor is there without it",
+                            (unsigned long long)get_be64(key.p));
+            continue;
+        }
         if (key.n != KEY_ID || !rec_queue_get(value, &q)) {
             if (!v->watching)
                 verify_tell(v, false, "a queue entry is broken");

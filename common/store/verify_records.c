@@ -166,8 +166,13 @@ enum err_code verify_history(struct verify *v, struct tx *t, const struct uuid *
         *odd = *odd || !ok || (last && serial != last + 1);
         last = serial;
     }
+    enum err_code code = scan_close(&s);
+    unsigned differ = 0;
     *odd = *odd && v->leaps == leaps;
-    return scan_close(&s);
+    if (code == ERR_OK && !*odd && v->leaps == leaps)
+        code = history_differs(t, account, false, &differ);
+    *odd = *odd || differ;
+    return code;
 }
 
 enum err_code verify_history_judge(struct verify *v, const struct uuid *account)
@@ -179,6 +184,8 @@ enum err_code verify_history_judge(struct verify *v, const struct uuid *account)
     uuid_format(account, text);
     if (code == ERR_OK && said.wrong)
         verify_tell(v, said.fixed, "account %s: the history of its names %s", text,
-                    said.wrong & 2 ? "has a gap" : "has a change that cannot be read");
+                    said.wrong & 2   ? "has a gap"
+                    : said.wrong & 1 ? "has a change that cannot be read"
+                                     : "does not say what they are");
     return code;
 }

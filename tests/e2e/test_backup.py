@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from province import MAILADM, Province, address, built, message, until
+from province import BUILD, MAILADM, Province, address, built, message, until
 
 pytestmark = pytest.mark.skipif(built() is not None, reason=built() or '')
 
@@ -596,6 +596,43 @@ def test_queue_is_held_after_a_restore(tmp_path):
         assert {x['name']: x.get('held') for x in p.adm_json('status')}['stored'] == 0
     finally:
         p.close()
+
+
+def test_a_directory_that_was_put_back_half(full, tmp_path):
+    """No start makes an empty copy where a restore was begun; the restore run again makes it whole."""
+    p, d = full, str(tmp_path / 'backup')
+    send(p, 'an', 'truoc khi hong')
+    p.adm('backup', d)
+    p.stop()
+    top = p.state + '/directory'
+    os.mkdir(top + '/restoring')
+    os.rename(top + '/db', top + '/restoring/db')
+    r = subprocess.run([os.path.join(BUILD, 'common', 'directory', 'directoryd'), '--config', p.conf], capture_output=True, text=True, timeout=30)
+    said = r.stderr + p.log('directoryd')
+    assert r.returncode != 0 and 'a restore of everything was not finished' in said, (r, said)
+    assert not os.path.exists(top + '/db') and os.path.exists(top + '/restoring/db')
+    p.adm('restore', d, '--force')
+    assert os.path.exists(top + '/db') and not os.path.exists(top + '/restoring')
+    p.start()
+    assert len(p.find('an', 'truoc khi hong')) == 1
+
+
+def test_moved_to_another_place(full, tmp_path):
+    """What is copied while nothing runs is the same store, not one that was put back: clients keep what they know of it."""
+    p, users = full, ('an', 'binh')
+    fill(p)
+    everything(p, users)  # a first login makes folders
+    was, numbers = everything(p, users), validities(p, users)
+    p.stop()
+    for name in ('mail', 'directory', 'keys'):
+        subprocess.run(['cp', '-a', p.state + '/' + name, p.state + '/copy'], check=True)
+        shutil.rmtree(p.state + '/' + name)
+        os.rename(p.state + '/copy', p.state + '/' + name)
+    p.adm('store', 'verify', '--deep')  # while nothing runs: 0, it is whole
+    p.start()
+    assert everything(p, users) == was and validities(p, users) == numbers
+    send(p, 'an', 'sau khi chuyen')
+    assert len(p.find('an', 'sau khi chuyen')) == 1 and not p.alarms()
 
 
 def test_encrypted_backup(full, tmp_path):

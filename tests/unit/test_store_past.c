@@ -170,6 +170,8 @@ static struct wire_restored restore(uint32_t kind, uint64_t from, uint64_t to, c
     *code = j->code;
     if (j->code == ERR_OK)
         memcpy(&out, j->answer.v[0].p, sizeof out);
+    if (drive_verify(e, true, false) != 0) /* each slice leaves a store that is whole */
+        fail_msg("after a slice of a restore:\n%s", drive_told);
     return out;
 }
 

@@ -213,7 +213,10 @@ static enum err_code slice(unsigned count, const unsigned *accounts, bool end)
         const struct wire_target t = {.id = uuid_of(accounts[i]), .address_n = 1};
         assert_true(buf_add(&j->body, &t, sizeof t) && buf_add_str(&j->body, "a"));
     }
-    return drive_call(e, j)->code;
+    const enum err_code code = drive_call(e, j)->code;
+    if (drive_verify(e, true, false) != 0) /* each slice leaves a store that is whole */
+        fail_msg("after a slice of a delivery:\n%s", drive_told);
+    return code;
 }
 
 static enum err_code notice(unsigned account)

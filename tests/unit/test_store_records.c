@@ -143,6 +143,72 @@ static void test_history_of_names(void **state)
     engine_close(&e);
 }
 
+/* The newest change of each name is what the name is, else one is added. */
+static void test_history_against_the_names(void **state)
+{
+    (void)state;
+    unsigned char key[64], other[REC_NAME];
+    char name[KEY_UUID + 8];
+    struct rec_name was;
+    struct tx t;
+    const struct uuid account = drive_account(1);
+    struct engine *e = drive_open(&options);
+    drive_deliver(e, 1, "a message");
+    drive_create(e, 1, "One");
+    drive_create(e, 1, "Two");
+    drive_delete(e, 1, "Two");
+    assert_clean(e);
+    memcpy(name, account.b, KEY_UUID);
+    memcpy(name + KEY_UUID, "One", 3);
+    const struct span one = span_of(name, KEY_UUID + 3);
+    assert_int_equal(tx_begin(e, true, &t), ERR_OK);
+    assert_int_equal(name_get(&t, &account, SPAN("One"), &was), ERR_OK);
+    tx_free(&t);
+    was.flags ^= 1;
+    rec_name_put(&was, other);
+    drive_tamper(e, T_NAME, one, other, sizeof other);
+    check_repair(e, "does not say what they are");
+    drive_tamper(e, T_NAME, one, NULL, 0); /* and the mailbox has no name any more */
+    assert_int_equal(drive_verify(e, false, false), 3);
+    assert_non_null(strstr(drive_told, "does not say what they are"));
+    drive_tamper(e, T_NAME, one, other, sizeof other);
+    assert_clean(e);
+    memcpy(name + KEY_UUID, "Two", 3); /* it was deleted, says the history */
+    was.mailbox = 0;
+    rec_name_put(&was, other);
+    drive_tamper(e, T_NAME, span_of(name, KEY_UUID + 3), other, sizeof other);
+    check_repair(e, "does not say what they are");
+    /* While words of the history are lost, it is not known what it says. */
+    size_t n = key_at(e, T_NAME_CHANGE, key_uuid(&account), 1, key);
+    drive_tamper(e, T_NAME_CHANGE, span_of(key, n), "\1\0", 2);
+    drive_tamper(e, T_NAME, span_of(name, KEY_UUID + 3), NULL, 0);
+    check_repair(e, "has a change that cannot be read");
+    engine_close(&e);
+}
+
+static void test_a_cursor_without_its_entry(void **state)
+{
+    (void)state;
+    unsigned char key[64], value[REC_PROGRESS];
+    struct engine *e = drive_open(&options);
+    drive_call(e, drive_delivery(9, "for a group", true));
+    key_at(e, T_QUEUE, SPAN_NONE, 0, key);
+    key[KEY_ID] = 0;
+    rec_progress_put(&(struct rec_queue){.cursor = drive_account(1)}, value);
+    drive_tamper(e, T_QUEUE, span_of(key, KEY_PROGRESS), value, sizeof value);
+    assert_clean(e); /* a cursor of this entry */
+    put_be64(key, get_be64(key) + 1);
+    drive_tamper(e, T_QUEUE, span_of(key, KEY_PROGRESS), value, sizeof value);
+    for (int repair = 0; repair < 2; repair++) { /* it is named, no more; and its id was never given */
+        assert_int_equal(drive_verify(e, false, repair != 0), 2);
+        assert_non_null(strstr(drive_told, "its cursor is there without it"));
+        assert_non_null(strstr(drive_told, "its id was never given"));
+    }
+    drive_tamper(e, T_QUEUE, span_of(key, KEY_PROGRESS), NULL, 0);
+    assert_clean(e);
+    engine_close(&e);
+}
+
 /* A part of a request's outcome. */
 static void put_done(struct engine *e, const struct request_id *id, uint32_t part, bool final,
                      const struct job *intent)
@@ -415,6 +481,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         RECORDS_TEST(test_traces_and_repeats),
         RECORDS_TEST(test_history_of_names),
+        RECORDS_TEST(test_history_against_the_names),
+        RECORDS_TEST(test_a_cursor_without_its_entry),
         RECORDS_TEST(test_outcomes),
         RECORDS_TEST(test_failure_after_slices),
         RECORDS_TEST(test_meta),
