@@ -26,8 +26,12 @@ typedef bool copy_entry_cb(void *arg, const struct ldif_record *r, const struct 
 /* Every entry, ascending by id. ERR_BUG: an entry cannot be read. */
 CHECK_RESULT enum err_code copy_read(struct copy *c, copy_entry_cb *cb, void *arg, struct err *why);
 
-/* The id that is kept for a DN, or a new one (which nobody keeps). */
-void copy_id(struct copy *c, struct span dn, struct uuid *out);
+/* The ids of all entries by their DNs, for a file that names none. ERR_BUG: an entry cannot be read. */
+struct copy_ids;
+CHECK_RESULT enum err_code copy_ids_new(struct copy *c, struct copy_ids **out, struct err *why);
+void copy_ids_free(struct copy_ids **ids);
+/* The id of the entry with this DN, or a new one (which nobody keeps). */
+void copy_ids_find(const struct copy_ids *ids, struct span dn, struct uuid *out);
 
 /* When a whole reading of the source was last taken over (wall clock); 0: never, the copy is not complete. */
 int64_t copy_contact_us(struct copy *c);

@@ -146,17 +146,6 @@ static void id_of_dn(struct copy *c, struct span dn, struct uuid *id)
     buf_free(&b);
 }
 
-void copy_id(struct copy *c, struct span dn, struct uuid *out)
-{
-    struct arena *a = arena_new(1 << 20);
-    struct span normal = people_dn(a, dn);
-    if (normal.p)
-        id_of_dn(c, normal, out);
-    else
-        new_id(out);
-    arena_free(&a);
-}
-
 enum err_code copy_sync_add(struct copy_sync *s, const struct ldif_record *r, const struct uuid *id,
                             struct err *why)
 {
@@ -195,6 +184,63 @@ static int dn_cmp(const void *a, const void *b)
     int d = n ? memcmp(x->dn.p, y->dn.p, n) : 0;
     d = d ? d : (x->dn.n > y->dn.n) - (x->dn.n < y->dn.n);
     return d ? d : (x->order > y->order) - (x->order < y->order);
+}
+
+/* -- ids for a file that names none -- */
+
+struct copy_ids {
+    struct arena *a;
+    struct item *v; /* ascending by DN */
+    size_t n, cap;
+};
+
+static bool on_named(void *arg, const struct ldif_record *r, const struct uuid *id)
+{
+    struct copy_ids *ids = arg;
+    if (ids->n == ids->cap) {
+        ids->cap = ids->cap ? 2 * ids->cap : 1024;
+        ids->v = xrealloc(ids->v, ids->cap * sizeof *ids->v);
+    }
+    ids->v[ids->n] = (struct item){.id = *id, .dn = people_dn(ids->a, r->dn)};
+    return ids->v[ids->n++].dn.p != NULL;
+}
+
+enum err_code copy_ids_new(struct copy *c, struct copy_ids **out, struct err *why)
+{
+    struct copy_ids *ids = xcalloc(1, sizeof *ids);
+    ids->a = arena_new(HELD_LIMIT);
+    enum err_code code = copy_read(c, on_named, ids, why);
+    if (code != ERR_OK) {
+        copy_ids_free(&ids);
+        return code;
+    }
+    if (ids->n)
+        qsort(ids->v, ids->n, sizeof *ids->v, dn_cmp);
+    *out = ids;
+    return ERR_OK;
+}
+
+void copy_ids_free(struct copy_ids **idsp)
+{
+    struct copy_ids *ids = *idsp;
+    *idsp = NULL;
+    if (!ids)
+        return;
+    arena_free(&ids->a);
+    free(ids->v);
+    free(ids);
+}
+
+void copy_ids_find(const struct copy_ids *ids, struct span dn, struct uuid *out)
+{
+    struct arena *a = arena_new(1 << 20);
+    const struct item key = {.dn = people_dn(a, dn)};
+    const struct item *it = key.dn.p && ids->n ? bsearch(&key, ids->v, ids->n, sizeof *ids->v, dn_cmp) : NULL;
+    if (it)
+        *out = it->id;
+    else
+        new_id(out);
+    arena_free(&a);
 }
 
 static void drop_doubles(struct copy_sync *s, bool by_dn)

@@ -187,7 +187,7 @@ static enum err_code load(int fd, struct buf *text, struct err *why)
 }
 
 struct import {
-    struct server *s;
+    struct copy_ids *ids; /* who is known keeps the id, however it was named before */
     struct buf out;
     size_t entries;
 };
@@ -217,7 +217,7 @@ static bool on_import(void *arg, const struct ldif_record *r)
     if (ok && !ldif_get(r, "entryUUID").p) {
         struct uuid id;
         char text[UUID_TEXT];
-        copy_id(m->s->copy, r->dn, &id);
+        copy_ids_find(m->ids, r->dn, &id);
         uuid_format(&id, text);
         ok = put_value(&m->out, SPAN("entryUUID"), span_str(text));
     }
@@ -251,7 +251,7 @@ static enum err_code write_whole(const char *path, struct span text, struct err 
 
 static enum err_code import_file(struct server *s, int fd, struct err *why)
 {
-    struct import m = {.s = s};
+    struct import m = {.ids = NULL};
     struct buf text;
     const struct conf *c = daemon_conf(s->d);
     if (strcmp(c->directory_source, "ldif") != 0)
@@ -260,6 +260,8 @@ static enum err_code import_file(struct server *s, int fd, struct err *why)
     buf_init(&m.out, (size_t)2 * IMPORT_LIMIT);
     struct arena *a = arena_new(RECORD_LIMIT);
     enum err_code code = load(fd, &text, why);
+    if (code == ERR_OK)
+        code = copy_ids_new(s->copy, &m.ids, why);
     if (code == ERR_OK && !buf_add_str(&m.out, "version: 1\n"))
         code = ERR_LIMIT;
     if (code == ERR_OK)
@@ -269,6 +271,7 @@ static enum err_code import_file(struct server *s, int fd, struct err *why)
     if (code == ERR_OK)
         code = write_whole(c->directory_ldif, buf_span(&m.out), why);
     arena_free(&a);
+    copy_ids_free(&m.ids);
     buf_wipe(&text);
     buf_wipe(&m.out);
     return code;

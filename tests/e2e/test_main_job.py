@@ -1,6 +1,7 @@
 """The main job: a message comes in by SMTP, LMTP and submission, is read by IMAP, and an answer goes back; who may send what
 to whom; groups. Clients: python's own, swaks, curl, mbsync, nodemailer and imapflow."""
 import base64
+import contextlib
 import hashlib
 import hmac
 import imaplib
@@ -444,6 +445,27 @@ def test_directory_sync_and_import(province, tmp_path):
     province.adm('directory', 'import', str(tmp_path / 'more.ldif'))
     assert province.adm_json('account', 'list', 'moi@')[0]['address'] == address('moi')
     province.imap('moi').logout()
+    # What a session has heard of somebody ends with the change, not later: each worker asks once between two changes.
+    with contextlib.ExitStack() as stack:
+        sessions = [stack.enter_context(province.smtp()) for _ in range(8)]
+        for c in sessions:
+            c.ehlo()
+            assert c.mail('xa@ngoai.example')[0] == 250
+
+        def told():
+            return {c.rcpt(address('moi'))[0] for _ in range(2) for c in sessions}
+        assert told() == {250}
+        ids = {a['address']: a['id'] for a in province.adm_json('account', 'list')}
+        (tmp_path / 'closed.ldif').write_text(more.replace('mail: moi@gialai.example\nmailAccountStatus: active',
+                                                           'mail: moi@gialai.example\nmailAccountStatus: disabled'))
+        for name, codes in (('closed', {550}), ('more', {250}), ('closed', {550}), ('more', {250})):
+            province.adm('directory', 'import', str(tmp_path / (name + '.ldif')))
+            assert told() == codes, name
+        # No file named ids: everybody has kept the one of before.
+        assert {a['address']: a['id'] for a in province.adm_json('account', 'list')} == ids
+        province.expected = getattr(province, 'expected', ()) + ('supervise.ended name=directoryd',)
+        province.wait_ready('directoryd', province.kill('directoryd'))
+        assert told() == {250}
     # Broken files are refused whole, with a line; too many leavers are asked about.
     (tmp_path / 'broken.ldif').write_text(more + '\nno such line\n')
     r = province.adm('directory', 'import', str(tmp_path / 'broken.ldif'), check=False)
