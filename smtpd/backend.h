@@ -14,6 +14,7 @@ struct backend {
     bool (*is_up)(void *arg);
     void (*lookup)(void *arg, struct span address, const struct uuid *sender, struct ticket *t,
                    directory_entry_cb *cb);
+    bool (*known)(void *arg, struct span address, struct dir_entry *out); /* directory_known; or NULL */
     void (*members)(void *arg, const struct uuid *ids, size_t id_count, const struct uuid *after, size_t max,
                     struct ticket *t, directory_members_cb *cb);
     void (*may_send)(void *arg, const struct uuid *account, struct span address, struct ticket *t,

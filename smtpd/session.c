@@ -76,6 +76,12 @@ static void b_lookup(void *arg, struct span address, const struct uuid *sender, 
     directory_lookup(a->directory, address, sender, t, cb);
 }
 
+static bool b_known(void *arg, struct span address, struct dir_entry *out)
+{
+    struct sessions *a = arg;
+    return directory_known(a->directory, address, out);
+}
+
 static void b_members(void *arg, const struct uuid *ids, size_t n, const struct uuid *after, size_t max,
                       struct ticket *t, directory_members_cb *cb)
 {
@@ -348,6 +354,7 @@ void *session_worker_start(struct worker *w)
     a->backend = (struct backend){.arg = a,
                                   .is_up = b_is_up,
                                   .lookup = b_lookup,
+                                  .known = b_known,
                                   .members = b_members,
                                   .may_send = b_may_send,
                                   .is_full = b_is_full,

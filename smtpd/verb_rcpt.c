@@ -111,6 +111,9 @@ enum step on_rcpt(struct smtp_core *p, struct span arg, struct buf *out)
         return reply(p, out, 452, "4.5.3", "Too many recipients, send to these first");
     if (a.domain.n && a.domain.p[0] == '[')
         return refused(p, out, 550, "5.1.2", "Address literals take no mail here");
+    struct dir_entry e;
+    if (p->b->known && p->b->known(p->b->arg, p->tx.pending, &e))
+        return found(p, &e, out);
     struct ticket *t = wait_for(p, lookup_known);
     p->b->lookup(p->b->arg, p->tx.pending, p->login.in ? &p->login.account : NULL, t, lookup_answer);
     return STEP_PAUSED;

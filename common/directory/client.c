@@ -7,6 +7,7 @@
 #include "common/base/arena.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/directory/known.h"
 #include "common/directory/wire.h"
 #include <assert.h>
 #include <stdlib.h>
@@ -33,6 +34,7 @@ struct question {
     void (*cb)(void);
     struct dir_auth *auth;
     uint64_t asked_ms;
+    uint64_t number; /* of known.h, when it was sent */
     UT_hash_handle hh;
     struct question *prev, *next;
 };
@@ -61,6 +63,7 @@ struct directory {
     char secure[MECHS], plain[MECHS], bound[MECHS];
     struct loop_timer *tick;
     struct arena *arena;
+    struct known *known;
 };
 
 #define CB(cb) ((void (*)(void))(cb))
@@ -82,6 +85,7 @@ static void release(struct directory *d)
     if (d->deferred || d->telling)
         return;
     arena_free(&d->arena);
+    known_free(&d->known);
     free(d);
 }
 
@@ -129,6 +133,7 @@ static void send_question(struct question *q)
     int fd = q->fd;
     q->fd = -1;
     q->sent = true;
+    q->number = known_number(q->d->known);
     if (q->auth)
         q->auth->begun = true;
     (void)ipc_client_send(q->d->client, q->type, q->seq, &body, 1, fd); /* failing, `down` is told */
@@ -212,6 +217,7 @@ static void on_down(void *arg)
     d->connected = d->up = false;
     d->secure[0] = d->plain[0] = d->bound[0] = '\0';
     d->life_ms = clock_mono_ms();
+    known_forget(d->known);
     DL_FOREACH(d->auths, a)
     a->lost = a->lost || a->begun;
     DL_FOREACH(d->list, q)
@@ -285,6 +291,8 @@ static bool on_frame(void *arg, const struct ipc_head *h, struct span body, int 
     struct directory *d = arg;
     struct question *q = NULL;
     d->life_ms = clock_mono_ms();
+    if (fd >= 0 && h->type == DIRW_PAGE)
+        return known_page(d->known, fd);
     if (fd >= 0) {
         close(fd);
         return false;
@@ -323,6 +331,7 @@ static struct directory *directory_new(struct loop *l)
     d->patience_ms = DIR_PATIENCE_MS;
     d->life_ms = d->tick_ms = clock_mono_ms();
     d->arena = arena_new(ARENA_LIMIT);
+    d->known = known_new();
     d->tick = loop_timer_new(l, on_tick, d);
     loop_timer_start(d->tick, TICK_MS);
     return d;
@@ -397,6 +406,13 @@ static struct dir_entry take_entry(struct reader *r)
     return e;
 }
 
+static void keep_known(const struct question *q, const struct dir_entry *e)
+{
+    struct reader asked = reader_of(buf_span(&q->body));
+    (void)dirw_id(&asked); /* the sender */
+    known_keep(q->d->known, q->number, dirw_text(&asked), e);
+}
+
 static bool on_entry(struct question *q, enum err_code code, struct span body, bool *broken)
 {
     struct reader r = reader_of(body);
@@ -406,9 +422,16 @@ static bool on_entry(struct question *q, enum err_code code, struct span body, b
         e = take_entry(&r);
         *broken = !dirw_whole(&r);
     }
+    if (!*broken && code == ERR_OK && q->type == DIRW_LOOKUP)
+        keep_known(q, &e);
     if (!*broken && session)
         ((directory_entry_cb *)q->cb)(session, code, code == ERR_OK ? &e : NULL);
     return false;
+}
+
+bool directory_known(const struct directory *d, struct span address, struct dir_entry *out)
+{
+    return known_find(d->known, address, out);
 }
 
 void directory_lookup(struct directory *d, struct span address, const struct uuid *sender, struct ticket *t,

@@ -50,6 +50,9 @@ typedef void directory_entry_cb(void *session, enum err_code code, const struct 
  * outside). */
 void directory_lookup(struct directory *d, struct span address, const struct uuid *sender, struct ticket *t,
                       directory_entry_cb *cb);
+/* True: *out is what directory_lookup would answer now (its texts are SPAN_NONE), remembered of an earlier
+ * call; accounts only, the same for every sender. */
+bool directory_known(const struct directory *d, struct span address, struct dir_entry *out);
 void directory_account(struct directory *d, const struct uuid *id, struct ticket *t, directory_entry_cb *cb);
 
 struct dir_member {

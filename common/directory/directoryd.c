@@ -96,6 +96,9 @@ static enum err_code open_all(struct daemon *d, struct err *why)
     struct server *s = xcalloc(1, sizeof *s);
     s->d = d;
     s->loop = daemon_loop(d);
+    s->page = answers_page_new(&s->page_fd);
+    if (!s->page)
+        log_event(LOG_WARN, NULL, "directory.page.missing", F_STR("why", strerror(errno)));
     crypto_start();
     daemon_set_arg(d, s);
     enum err_code code = open_source(s, why);
@@ -121,6 +124,8 @@ static void stop(struct daemon *d)
 
 static void reload(struct daemon *d)
 {
+    struct server *s = daemon_arg(d);
+    answers_changed(s->page); /* domains and the usual quota come from the configuration */
     refresh_now(daemon_arg(d), false, NULL, NULL);
 }
 

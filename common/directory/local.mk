@@ -5,7 +5,7 @@ common_libdirectory_a_SOURCES = common/directory/directory.h common/directory/us
 	common/directory/people.h common/directory/people.c common/directory/units.h common/directory/units.c \
 	common/directory/password.h common/directory/password.c common/directory/scram.h common/directory/scram.c \
 	common/directory/source.h common/directory/source_int.h common/directory/source.c common/directory/source_ldif.c \
-	common/directory/wire.h common/directory/client.c common/directory/user.c
+	common/directory/wire.h common/directory/known.h common/directory/known.c common/directory/client.c common/directory/user.c
 # A program that links it also needs common/libmime.a, common/libbase.a and the libraries of DIRECTORY_TEST_LIBS.
 EXTRA_DIST += conf/sample/directory.ldif conf/provmail.schema tests/fuzz/seeds/ldif
 
@@ -25,8 +25,10 @@ tests_fuzz_fuzz_ldif_LDADD = common/libdirectory.a common/libmime.a $(LZ4_LIBS) 
 FUZZ_TARGETS += ldif
 
 if HAVE_CMOCKA
-check_PROGRAMS += tests/unit/test_directory_dn tests/unit/test_directory_ldif tests/unit/test_directory_password tests/unit/test_directory_people
-TESTS += tests/unit/test_directory_dn tests/unit/test_directory_ldif tests/unit/test_directory_password tests/unit/test_directory_people
+DIRECTORY_UNIT_TESTS = tests/unit/test_directory_dn tests/unit/test_directory_ldif tests/unit/test_directory_password \
+	tests/unit/test_directory_people tests/unit/test_directory_known
+check_PROGRAMS += $(DIRECTORY_UNIT_TESTS)
+TESTS += $(DIRECTORY_UNIT_TESTS)
 DIRECTORY_TEST_LIBS = common/libdirectory.a common/libmime.a $(LZ4_LIBS) common/libbase.a $(CMOCKA_LIBS) $(IDN2_LIBS) $(SODIUM_LIBS) \
 	$(OPENSSL_LIBS) -lcrypt
 tests_unit_test_directory_dn_SOURCES = tests/unit/test_directory_dn.c
@@ -41,6 +43,9 @@ tests_unit_test_directory_password_LDADD = $(DIRECTORY_TEST_LIBS)
 tests_unit_test_directory_people_SOURCES = tests/unit/test_directory_people.c
 tests_unit_test_directory_people_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_directory_people_LDADD = $(DIRECTORY_TEST_LIBS)
+tests_unit_test_directory_known_SOURCES = tests/unit/test_directory_known.c
+tests_unit_test_directory_known_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_directory_known_LDADD = $(DIRECTORY_TEST_LIBS)
 endif
 
 # Logins (libsasl2 and threads; a program that uses them also links $(SASL_LIBS) -lpthread).

@@ -4,6 +4,7 @@
  * lives on for a while. */
 #include "common/directory/server.h"
 #include "common/base/clock.h"
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -122,6 +123,13 @@ static void on_gone(void *arg, struct ipc *ipc)
 
 static const struct ipc_ops ops = {on_frame, on_gone};
 
+static void tell_page(struct conn *c)
+{
+    int fd = fcntl(c->s->page_fd, F_DUPFD_CLOEXEC, 0);
+    if (fd >= 0) /* without it the worker asks each time */
+        (void)ipc_send(c->ipc, DIRW_PAGE, 0, 0, NULL, 0, fd);
+}
+
 static void on_accepted(void *arg, struct ipc *ipc)
 {
     struct listener *l = arg;
@@ -131,6 +139,8 @@ static void on_accepted(void *arg, struct ipc *ipc)
         c->next->prev = c;
     l->s->conns = c;
     ipc_set_arg(ipc, c);
+    if (l->s->page && c->role == ROLE_SMTP)
+        tell_page(c);
     server_tell_mechs(l->s, c);
 }
 
@@ -172,6 +182,7 @@ void server_take_view(struct server *s, struct view *v)
         loop_timer_start(o->timer, OLD_VIEW_MS);
     }
     s->view = v;
+    answers_changed(s->page);
     if (logins_census(s->logins, &v->census))
         server_tell_mechs(s, NULL);
     if (v->claims)

@@ -5,6 +5,7 @@
 #include "common/base/log.h"
 #include "common/directory/copy.h"
 #include "common/directory/directory.h"
+#include "common/directory/known.h"
 #include "common/directory/logins.h"
 #include "common/directory/people.h"
 #include "common/directory/source.h"
@@ -72,6 +73,8 @@ struct server {
     unsigned char key[CRYPTO_HASH];
     struct listener listeners[ROLES];
     struct conn *conns;
+    struct answers_page *page; /* or NULL */
+    int page_fd;
     int64_t contact_us; /* of the copy; 0: it was never complete */
     uint64_t serial;    /* of the last grant */
     uint64_t logins_good, logins_bad;

@@ -13,6 +13,7 @@ enum dir_wire {
                        channel binding */
 
     DIRW_PING = 2, /* -> : a sign of life; of all roles */
+    DIRW_PAGE = 3, /* event of role smtp, a descriptor: the page of known.h */
 
     DIRW_LOOKUP = 16, /* id sender (or none), text address -> entry */
     DIRW_ACCOUNT,     /* id -> entry */
