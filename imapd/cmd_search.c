@@ -45,6 +45,7 @@ struct search {
     size_t part;
     uint64_t pos, end; /* of the part's bytes */
     bool in_header;    /* the bytes are a header inside, or the message's own */
+    bool mime_header;  /* they are the MIME header of parts[part] */
     struct buf header; /* the message's own */
     struct buf inner;  /* of a message inside */
     /* results: rows, ascending */
@@ -347,17 +348,28 @@ static enum run decide(struct imap *s, struct search *x, bool has_body, bool *un
     return t == TRI_UNKNOWN ? RUN_AGAIN : next_doc(s, x);
 }
 
-/* Set pos and end to the next bytes to look at: headers of messages inside, texts. False: there are none. */
+static void begin_inner(struct search *x, uint64_t at, uint64_t n)
+{
+    x->in_header = true;
+    buf_reset(&x->inner);
+    x->pos = at;
+    x->end = at + (n < HEADER_LIMIT ? n : HEADER_LIMIT);
+}
+
+/* Set pos and end to the next bytes to look at: MIME headers of parts (for TEXT alone, RFC 9051 6.4.4),
+ * headers of messages inside, texts. False: there are none. */
 static bool next_part(struct search *x)
 {
     while (x->part < x->meta.part_count) {
-        const struct mime_part *p = &x->meta.parts[x->part++];
+        const struct mime_part *p = &x->meta.parts[x->part];
+        x->mime_header = !x->mime_header && x->part && p->header_n && text_wants_headers(x->program.root);
+        if (x->mime_header) {
+            begin_inner(x, p->header_at, p->header_n);
+            return true;
+        }
+        x->part++;
         if (p->kind == MIME_MESSAGE && p->inner_header_n) {
-            x->in_header = true;
-            buf_reset(&x->inner);
-            x->pos = p->inner_header_at;
-            x->end =
-                p->inner_header_at + (p->inner_header_n < HEADER_LIMIT ? p->inner_header_n : HEADER_LIMIT);
+            begin_inner(x, p->inner_header_at, p->inner_header_n);
             return true;
         }
         if (p->kind == MIME_LEAF && span_eq(p->type, SPAN("text")) && p->body_n) {
@@ -379,6 +391,7 @@ static enum run begin_doc(struct imap *s, struct search *x)
     buf_reset(&x->header);
     x->part = 0;
     x->in_header = true;
+    x->mime_header = false;
     x->pos = 0;
     x->end = x->meta.header_n < HEADER_LIMIT ? x->meta.header_n : HEADER_LIMIT;
     s->cmd.stage = SE_STREAM;
@@ -443,7 +456,10 @@ static enum run after_piece(struct imap *s, struct search *x)
 {
     bool own = x->in_header && x->part == 0, undecided = true;
     if (x->in_header)
-        text_in_header(x->program.root, x->arena, buf_span(own ? &x->header : &x->inner), !own);
+        text_in_header(x->program.root, x->arena, buf_span(own ? &x->header : &x->inner),
+                       !own && !x->mime_header);
+    if (x->mime_header) /* as its reader sees it, however it was encoded */
+        text_in_name(x->program.root, x->meta.parts[x->part].filename);
     if (own) {
         enum run r = decide(s, x, false, &undecided);
         if (!undecided)

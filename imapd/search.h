@@ -97,6 +97,10 @@ bool text_has(struct arena *a, struct span utf8, struct span folded);
 /* Note in each SK_TEXT (and, with body, SK_BODY) of the program whether it occurs in decoded header fields.
  */
 void text_in_header(struct search_key *k, struct arena *a, struct span header, bool body);
+/* The same in a decoded name of an attachment, for SK_TEXT alone. */
+void text_in_name(struct search_key *k, struct span name);
+/* Whether a SK_TEXT has not been found yet. */
+bool text_wants_headers(const struct search_key *k);
 
 /* One part's text, as its bytes come. */
 struct text_scan;

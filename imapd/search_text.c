@@ -56,6 +56,25 @@ void text_in_header(struct search_key *k, struct arena *a, struct span header, b
     buf_free(&b);
 }
 
+void text_in_name(struct search_key *k, struct span name)
+{
+    struct buf b;
+    buf_init(&b, FOLDED_LIMIT);
+    if (name.n && text_fold(name, &b))
+        mark(k, buf_span(&b), false);
+    buf_free(&b);
+}
+
+bool text_wants_headers(const struct search_key *k)
+{
+    if (k->kind == SK_TEXT && k->text.n && !k->found)
+        return true;
+    for (const struct search_key *c = k->child; c; c = c->next)
+        if (text_wants_headers(c))
+            return true;
+    return false;
+}
+
 bool text_scan_done(const struct search_key *k)
 {
     if ((k->kind == SK_TEXT || k->kind == SK_BODY) && k->text.n && !k->found)
