@@ -496,8 +496,14 @@ static void run_batch(struct engine *e, struct tx *t, struct job *jobs, uint64_t
             note_begun(b.news, j);
         }
     }
+    if (started && !others_wait(e)) { /* nobody gains from a flush between their first two slices */
+        *started_end = e->sliced;
+        e->sliced = started;
+        started = NULL;
+        started_end = &started;
+    }
     run_slices(&b);
-    *started_end = e->sliced; /* their second slices come after what waits now */
+    *started_end = e->sliced; /* else their second slices come after what waits now */
     e->sliced = started;
     if (lazy_due(e) || (e->stopping && e->lazy.jobs))
         lazy_run(e, &b.t);

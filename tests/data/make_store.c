@@ -45,6 +45,7 @@ static void fill(struct engine *e)
 static void leave_half_done(struct engine *e)
 {
     uint64_t inbox = drive_status(e, 3, "INBOX").id;
+    engine_hurry(e); /* no second slice in the same batch */
     drive_leave_after(1);
     drive_call(e, drive_flags_job(3, inbox, 1, MANY, STORE_FLAGGED));
 }

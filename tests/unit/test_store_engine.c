@@ -338,13 +338,30 @@ static struct job *set_deleted(uint64_t box, uint32_t count, const struct reques
     return j;
 }
 
+static struct engine *hurried;
+
+static void hurry(const struct news *n)
+{
+    (void)n;
+    engine_hurry(hurried); /* no second slice in the next batch */
+}
+
+/* The process ends once n slices, a batch each, are durable. */
+static void leave_after_slices(struct engine *e, unsigned n)
+{
+    hurried = e;
+    drive_watch(hurry);
+    engine_hurry(e);
+    drive_leave_after(n);
+}
+
 /* The first slices have nothing to do, and the process ends between those and the others. */
 static void flags_and_leave(struct engine *e)
 {
     const struct request_id first = request_new();
     uint64_t box = status(e, 5, "INBOX").id;
     assert_int_equal(drive_call(e, set_deleted(box, MANY / 2, &first, false))->code, ERR_OK);
-    drive_leave_after(2);
+    leave_after_slices(e, MANY / 2 / SLICE + 1);
     drive_call(e, set_deleted(box, MANY, &flags_id, false));
     _exit(1); /* it must not get this far */
 }
@@ -384,12 +401,12 @@ static struct job *expunge(uint64_t box, bool again)
 static void expunge_and_leave(struct engine *e)
 {
     uint64_t box = status(e, 5, "INBOX").id;
-    drive_leave_after(2);
+    leave_after_slices(e, 2);
     drive_call(e, expunge(box, false));
     _exit(1); /* it must not get this far */
 }
 
-/* A request in many slices, cut off after the second batch: the next start finishes it, and who asks again
+/* A request in many slices, cut off between two of them: the next start finishes it, and who asks again
  * gets the whole answer. */
 static void test_slices_go_on(void **state)
 {
