@@ -16,8 +16,7 @@ enum err_code change_added(struct tx *t, const struct box *b, enum change_op op,
 {
     struct buf *v = &t->scratch;
     buf_reset(v);
-    bool ok =
-        rec_change_head(v, op, clock_wall_us(), other, 1) && buf_add_u32(v, uid) && buf_add_u32(v, count);
+    bool ok = rec_change_added(v, op, clock_wall_us(), other, uid, count);
     assert(ok);
     return change_put(t, b->id, b->r.modseq, buf_span(v));
 }

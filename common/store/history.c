@@ -397,6 +397,7 @@ static enum err_code add_undos(const struct rec_change *r, bool gone_only, uint3
         const char *p;
         struct undo *n;
         struct rec_flags f;
+        uint32_t added;
         switch (r->op) {
         case CHANGE_FLAGS:
             f = rec_flags_at(r, i);
@@ -416,9 +417,9 @@ static enum err_code add_undos(const struct rec_change *r, bool gone_only, uint3
             n->row.uid = n->uid;
             break;
         default: /* UIDs rise: what was added first after the instant is where they stood */
-            p = r->items.p + (size_t)i * ITEM_ADD;
-            if (get_be32(p) < *uidnext)
-                *uidnext = get_be32(p);
+            added = rec_added_at(r, i).uid;
+            if (added < *uidnext)
+                *uidnext = added;
         }
     }
     return ERR_OK;

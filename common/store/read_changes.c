@@ -46,7 +46,7 @@ struct changes {
 static void gather_one(struct changes *c, const struct rec_change *r)
 {
     for (uint32_t i = 0; i < r->count; i++) {
-        const char *p;
+        struct rec_added added;
         struct rec_flags f;
         switch (r->op) {
         case CHANGE_FLAGS:
@@ -61,8 +61,8 @@ static void gather_one(struct changes *c, const struct rec_change *r)
             uids_add(&c->gone, get_be32(r->items.p + (size_t)i * ITEM_MOVE));
             break;
         default:
-            p = r->items.p + (size_t)i * ITEM_ADD;
-            for (uint32_t n = get_be32(p + 4), uid = get_be32(p); n; n--)
+            added = rec_added_at(r, i);
+            for (uint32_t n = added.count, uid = added.uid; n; n--)
                 uids_add(&c->changed, uid++);
         }
     }

@@ -3,7 +3,14 @@
 #include "common/store/rec.h"
 #include <assert.h>
 
-enum { QUOTA_VERSION = 2, QUEUE_VERSION = 3, UNIT_VERSION = 2, REPEAT_VERSION = 2, CHANGE_VERSION = 2 };
+enum {
+    QUOTA_VERSION = 2,
+    QUEUE_VERSION = 3,
+    UNIT_VERSION = 2,
+    REPEAT_VERSION = 2,
+    CHANGE_VERSION = 2,
+    CHANGE_BRIEF = 3
+};
 
 /* -- a cursor into a fixed record -- */
 struct put {
@@ -333,21 +340,30 @@ bool rec_change_head(struct buf *out, enum change_op op, int64_t at_us, uint64_t
            buf_add_u8(out, (uint8_t)op) && buf_add_u64(out, other) && buf_add_u32(out, count);
 }
 
-enum { ITEM_SINGLE = ITEM_FLAGS - 4 }; /* without the count */
-
-static size_t item_size(uint8_t op, bool single)
+bool rec_change_added(struct buf *out, enum change_op op, int64_t at_us, uint64_t other, uint32_t uid,
+                      uint32_t count)
 {
-    switch (op) {
+    if (other == 0 && count == 1)
+        return buf_add_u8(out, CHANGE_BRIEF) && buf_add_u64(out, (uint64_t)at_us) &&
+               buf_add_u8(out, (uint8_t)op) && buf_add_u32(out, uid);
+    return rec_change_head(out, op, at_us, other, 1) && buf_add_u32(out, uid) && buf_add_u32(out, count);
+}
+
+enum { ITEM_SINGLE = ITEM_FLAGS - 4, ITEM_BRIEF = ITEM_ADD - 4 }; /* without the count */
+
+static size_t item_size(const struct rec_change *r)
+{
+    switch (r->op) {
     case CHANGE_DELIVER:
     case CHANGE_APPEND:
     case CHANGE_COPY_IN:
-        return ITEM_ADD;
+        return r->brief ? ITEM_BRIEF : ITEM_ADD;
     case CHANGE_FLAGS:
-        return single ? ITEM_SINGLE : ITEM_FLAGS;
+        return r->brief ? 0 : r->single ? ITEM_SINGLE : ITEM_FLAGS;
     case CHANGE_EXPUNGE:
-        return ITEM_EXPUNGE;
+        return r->brief ? 0 : ITEM_EXPUNGE;
     case CHANGE_MOVE_OUT:
-        return ITEM_MOVE;
+        return r->brief ? 0 : ITEM_MOVE;
     default:
         return 0;
     }
@@ -356,23 +372,30 @@ static size_t item_size(uint8_t op, bool single)
 bool rec_change_get(struct span v, struct rec_change *out)
 {
     struct reader r;
-    const unsigned version = get_version(v, CHANGE_VERSION, &r);
+    const unsigned version = get_version(v, CHANGE_BRIEF, &r);
+    out->single = version == 1;
+    out->brief = version == CHANGE_BRIEF;
     out->at_us = (int64_t)read_u64(&r);
     out->op = read_u8(&r);
-    out->other = read_u64(&r);
-    out->count = read_u32(&r);
-    out->single = version == 1;
+    out->other = out->brief ? 0 : read_u64(&r);
+    out->count = out->brief ? 1 : read_u32(&r);
     out->items = r.s;
-    size_t size = item_size(out->op, out->single);
+    const size_t size = item_size(out);
     return !r.bad && version && size && out->items.n % size == 0 && out->items.n / size == out->count;
 }
 
 bool rec_change_time(struct span v, int64_t *at_us)
 {
     struct reader r;
-    const unsigned version = get_version(v, CHANGE_VERSION, &r);
+    const unsigned version = get_version(v, CHANGE_BRIEF, &r);
     *at_us = (int64_t)read_u64(&r);
-    return !r.bad && version && v.n >= REC_CHANGE_HEAD;
+    return !r.bad && version && v.n >= (version == CHANGE_BRIEF ? REC_CHANGE_BRIEF : REC_CHANGE_HEAD);
+}
+
+struct rec_added rec_added_at(const struct rec_change *r, uint32_t i)
+{
+    const char *p = r->items.p + (size_t)i * item_size(r);
+    return (struct rec_added){get_be32(p), r->brief ? 1 : get_be32(p + 4)};
 }
 
 bool rec_flags_put(const struct rec_flags *f, struct buf *out)
@@ -384,7 +407,7 @@ bool rec_flags_put(const struct rec_flags *f, struct buf *out)
 
 struct rec_flags rec_flags_at(const struct rec_change *r, uint32_t i)
 {
-    const char *p = r->items.p + (size_t)i * item_size(CHANGE_FLAGS, r->single);
+    const char *p = r->items.p + (size_t)i * item_size(r);
     return (struct rec_flags){.uid = get_be32(p),
                               .old_flags = (uint8_t)p[4],
                               .new_flags = (uint8_t)p[5],

@@ -179,13 +179,30 @@ struct rec_change {
     uint32_t count;
     uint8_t op;
     bool single; /* version 1: an item of CHANGE_FLAGS is one message */
+    bool brief; /* version 3: one message that was added and has no other mailbox; its UID is all that follows
+                 */
     struct span items;
 };
-enum { REC_CHANGE_HEAD = 1 + 8 + 1 + 8 + 4, ITEM_ADD = 8, ITEM_FLAGS = 26, ITEM_EXPUNGE = 4 + REC_ROW };
+enum {
+    REC_CHANGE_HEAD = 1 + 8 + 1 + 8 + 4,
+    REC_CHANGE_BRIEF = 1 + 8 + 1 + 4,
+    ITEM_ADD = 8,
+    ITEM_FLAGS = 26,
+    ITEM_EXPUNGE = 4 + REC_ROW
+};
 enum { ITEM_MOVE = ITEM_EXPUNGE + 4 };
 bool rec_change_head(struct buf *out, enum change_op op, int64_t at_us, uint64_t other,
                      uint32_t count) CHECK_RESULT;
+/* A whole record of messages uid to uid + count - 1 that were added. Nearly always it is one, from nowhere
+ * else: each delivery writes one, so that has a form of its own. */
+bool rec_change_added(struct buf *out, enum change_op op, int64_t at_us, uint64_t other, uint32_t uid,
+                      uint32_t count) CHECK_RESULT;
 bool rec_change_get(struct span v, struct rec_change *out) CHECK_RESULT;
+/* Item i of what was added. */
+struct rec_added {
+    uint32_t uid, count;
+};
+struct rec_added rec_added_at(const struct rec_change *r, uint32_t i);
 /* When a change was; its head is enough. */
 bool rec_change_time(struct span v, int64_t *at_us) CHECK_RESULT;
 /* Messages uid to uid + count - 1, whose flags changed alike. */

@@ -187,9 +187,47 @@ static void test_flag_changes(void **state)
     assert_int_equal(at_us, 99);
     for (size_t n = 0; n < b.n; n++)
         assert_false(rec_change_get(span_of(b.p, n), &r));
-    b.p[0] = 3;
-    assert_false(rec_change_get(buf_span(&b), &r));
-    assert_false(rec_change_time(buf_span(&b), &at_us));
+    for (char version = 3; version <= 4; version++) { /* 3 is not for flags, 4 for nothing */
+        b.p[0] = version;
+        assert_false(rec_change_get(buf_span(&b), &r));
+        assert_true(rec_change_time(buf_span(&b), &at_us) == (version == 3));
+    }
+    buf_free(&b);
+}
+
+/* What was added: one message from nowhere else is brief; others, and all before version 3, have a whole
+ * head.
+ */
+static void test_added_changes(void **state)
+{
+    static const struct {
+        uint64_t other;
+        uint32_t uid, count;
+        size_t size;
+    } rows[] = {{0, 7, 1, REC_CHANGE_BRIEF},
+                {0, UINT32_MAX, 1, REC_CHANGE_BRIEF},
+                {0, 7, 2, REC_CHANGE_HEAD + ITEM_ADD},
+                {5, 7, 1, REC_CHANGE_HEAD + ITEM_ADD}};
+    static const char old[] = "\2\0\0\0\0\0\0\0\5\2\0\0\0\0\0\0\0\0\0\0\0\1\0\0\0\7\0\0\0\1";
+    struct rec_change r;
+    struct buf b;
+    int64_t at_us;
+    (void)state;
+    buf_init(&b, 100);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        buf_reset(&b);
+        assert_true(rec_change_added(&b, CHANGE_APPEND, 99, rows[i].other, rows[i].uid, rows[i].count));
+        assert_int_equal(b.n, rows[i].size);
+        assert_true(rec_change_get(buf_span(&b), &r) && rec_change_time(buf_span(&b), &at_us));
+        assert_true(r.op == CHANGE_APPEND && r.count == 1 && r.other == rows[i].other && r.at_us == 99);
+        assert_true(at_us == 99);
+        assert_int_equal(rec_added_at(&r, 0).uid, rows[i].uid);
+        assert_int_equal(rec_added_at(&r, 0).count, rows[i].count);
+        for (size_t n = 0; n < b.n; n++)
+            assert_false(rec_change_get(span_of(b.p, n), &r));
+    }
+    assert_true(rec_change_get(span_of(old, sizeof old - 1), &r));
+    assert_true(r.op == CHANGE_APPEND && rec_added_at(&r, 0).uid == 7 && rec_added_at(&r, 0).count == 1);
     buf_free(&b);
 }
 
@@ -989,6 +1027,7 @@ int main(void)
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_records),
         cmocka_unit_test(test_flag_changes),
+        cmocka_unit_test(test_added_changes),
         ENGINE_TEST(test_lock_and_format),
         ENGINE_TEST(test_tail_is_cut),
         ENGINE_TEST(test_damage_is_told),
