@@ -249,7 +249,8 @@ static void notice_known(void *session, enum err_code code, const struct dir_ent
         notice_nobody(d, "not in the directory");
         return;
     }
-    if (code == ERR_OK && e->kind != DIR_ACCOUNT) { /* remote: until there is a relay */
+    const bool group = code == ERR_OK && e->kind == DIR_GROUP && d->kind == STORE_QUEUED_UNIT;
+    if (code == ERR_OK && e->kind != DIR_ACCOUNT && !group) { /* remote: until there is a relay */
         notice_nobody(d, e->kind == DIR_REMOTE ? "the address is elsewhere" : "the address is a group's");
         return;
     }
@@ -269,7 +270,8 @@ static void notice_known(void *session, enum err_code code, const struct dir_ent
     log_event(LOG_INFO, NULL,
               d->kind == STORE_QUEUED_REPORT ? "delivery.notice.undelivered" : "delivery.notice.quota",
               F_STR("trace", trace.text), F_SPAN("to", e->address), F_STR("about", d->trace.text));
-    store_notice(d->store, d->queue_id, &e->id, &trace, content, d->ticket, noticed);
+    const struct store_target to = {.kind = group ? STORE_TO_GROUP : STORE_TO_ACCOUNT, .id = e->id};
+    store_notice(d->store, d->queue_id, &to, &trace, content, d->ticket, noticed);
     content_free(&content);
 }
 

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <time.h>
 
-enum { NOTICE_LIMIT = 1 << 20, SUBJECT_SHOWN = 300 };
+enum { NOTICE_LIMIT = 1 << 20, SUBJECT_SHOWN = 300, LOST_SHOWN = 1000 };
 
 static const char *domain(const struct conf *c)
 {
@@ -126,9 +126,11 @@ static bool put_unit(const struct notice *n, struct buf *out)
 static bool put_lost(const struct notice *n, struct buf *out, const char *subject, const char *trace)
 {
     bool ok = buf_add_str(out, "\r\n");
-    for (size_t i = 0; i < n->target_count && ok; i++)
+    for (size_t i = 0; i < n->target_count && i < LOST_SHOWN && ok; i++)
         ok = buf_add_str(out, "    ") && put_safe(out, n->targets[i].address, SUBJECT_SHOWN) &&
              buf_add_str(out, "\r\n");
+    if (n->target_count > LOST_SHOWN)
+        ok = ok && buf_addf(out, "    ... +%zu\r\n", n->target_count - LOST_SHOWN);
     return ok && buf_addf(out, "\r\n%s: ", subject) && put_safe(out, n->subject, SUBJECT_SHOWN) &&
            buf_addf(out, "\r\n%s: %s, ", trace, n->lost->text) && put_date(out, n->queued_s) &&
            buf_add_str(out, "\r\n");

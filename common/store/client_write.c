@@ -363,10 +363,10 @@ void store_defer(struct store *s, uint64_t queue_id, int64_t due_us, struct span
     pending_ask(p, buf_add(&p->body, &w, sizeof w) && wire_put_text(&p->body, reason));
 }
 
-void store_notice(struct store *s, uint64_t queue_id, const struct uuid *account,
+void store_notice(struct store *s, uint64_t queue_id, const struct store_target *to,
                   const struct trace_id *trace, struct content *content, struct ticket *t, store_done_cb *cb)
 {
-    struct wire_notice w = {.queue_id = queue_id, .account = *account};
+    struct wire_notice w = {.queue_id = queue_id, .to = to->id, .kind = to->kind};
     struct pending *p = pending_new(s, WIRE_NOTICE, true, t, on_done, CB(cb));
     memcpy(w.trace, trace->text, TRACE_TEXT);
     pending_ask(p, buf_add(&p->body, &w, sizeof w) && pending_content(p, content));

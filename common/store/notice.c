@@ -56,12 +56,36 @@ enum err_code notice_drop(struct tx *t, uint64_t id, const struct rec_queue *q)
 
 /* A warning goes to the account that it is about, whatever the worker says; who hears of a unit is in the
  * configuration. */
-static bool is_for(const struct rec_queue *q, const struct uuid *account)
+static bool is_for(const struct rec_queue *q, const struct wire_notice *w)
 {
+    if (w->kind == STORE_TO_GROUP)
+        return q->kind == QUEUE_UNIT && !uuid_is_none(&w->to);
     if (q->kind == QUEUE_REPORT || q->kind == QUEUE_UNIT)
-        return !uuid_is_none(account);
-    return q->kind == QUEUE_WARNING && q->targets.n >= KEY_UUID &&
-           memcmp(q->targets.p, account->b, KEY_UUID) == 0;
+        return w->kind == STORE_TO_ACCOUNT && !uuid_is_none(&w->to);
+    return w->kind == STORE_TO_ACCOUNT && q->kind == QUEUE_WARNING && q->targets.n >= KEY_UUID &&
+           memcmp(q->targets.p, w->to.b, KEY_UUID) == 0;
+}
+
+/* For a group: an entry like that of any message to it; nobody is told of members who stay full. */
+static enum err_code queue_notice(struct tx *t, const struct job *j, const struct wire_notice *w,
+                                  const struct content_in *c, uint64_t *id)
+{
+    const struct wire_target to = {.id = w->to, .kind = STORE_TO_GROUP};
+    struct rec_queue q = {.queued_us = clock_wall_us(),
+                          .content = j->content,
+                          .size = c->head.size,
+                          .target_count = 1,
+                          .kind = QUEUE_MESSAGE};
+    struct buf target;
+    buf_init(&target, 256);
+    q.due_us = q.queued_us;
+    memcpy(q.trace, w->trace, TRACE_TEXT);
+    enum err_code code = queue_target_put(&target, &to, SPAN("")) ? ERR_OK : ERR_LIMIT;
+    q.targets = buf_span(&target);
+    if (code == ERR_OK)
+        code = queue_new(t, &q, id);
+    buf_free(&target);
+    return code;
 }
 
 static enum err_code file_notice(struct tx *t, struct job *j, const struct wire_notice *w,
@@ -73,14 +97,15 @@ static enum err_code file_notice(struct tx *t, struct job *j, const struct wire_
                           .kind = TRACE_RECEIVED,
                           .content = j->content,
                           .size = c->head.size,
-                          .peer = SPAN("notice"),
-                          .place_count = 1};
-    enum err_code code = file_inbox(t, &f, &w->account, 0, place);
+                          .peer = SPAN("notice")};
+    const bool queued = w->kind == STORE_TO_GROUP;
+    enum err_code code = queued ? queue_notice(t, j, w, c, &r.queue_id) : file_inbox(t, &f, &w->to, 0, place);
     if (code == ERR_OK)
         code = notice_drop(t, w->queue_id, q);
     if (code == ERR_OK)
         code = content_store(t, j, c, w->trace, 1);
-    r.places = span_of(place, sizeof place);
+    r.place_count = !queued;
+    r.places = queued ? SPAN_NONE : span_of(place, sizeof place);
     return code == ERR_OK ? trace_put(t, w->trace, 0, &r) : code;
 }
 
@@ -101,7 +126,7 @@ enum err_code op_notice(struct tx *t, struct job *j)
     if (code == ERR_MISSING || (code == ERR_OK && !lease_renew(t->e, w.queue_id, j->asker)))
         code = ERR_STATE;
     if (code == ERR_OK)
-        code = is_for(&q, &w.account) ? file_notice(t, j, &w, &c, &q) : ERR_SYNTAX;
+        code = is_for(&q, &w) ? file_notice(t, j, &w, &c, &q) : ERR_SYNTAX;
     buf_free(&v);
     if (code == ERR_OK)
         lease_over(t->e, w.queue_id);

@@ -277,7 +277,7 @@ struct slicing {
     struct wire_in targets;
     struct rec_queue q;
     struct buf v, places;
-    struct buf left, lost; /* targets that are full: tried again, or given up */
+    struct buf left; /* targets that are full: tried again, or given up */
     uint32_t filed, full, given_up;
     bool old; /* the entry has outlived queue_lifetime */
 };
@@ -316,9 +316,8 @@ static enum err_code slice_file(struct tx *t, struct slicing *s)
             continue;
         enum err_code code = file_inbox(t, &f, &w.id, w.quota_bytes, place);
         if (code == ERR_LIMIT) {
-            s->full += !s->old;
-            s->given_up += s->old;
-            if (!queue_target_put(s->old ? &s->lost : &s->left, &w, address))
+            s->full++;
+            if (!queue_target_put(&s->left, &w, address))
                 return ERR_LIMIT;
             continue;
         }
@@ -342,7 +341,7 @@ static enum err_code slice_finish(struct tx *t, struct slicing *s)
         q->trace_lines++;
         return s->full ? queue_put(t, s->w.queue_id, q) : progress_put(t, s->w.queue_id, q);
     }
-    if (!q->left_count)
+    if (!q->left_count || s->given_up)
         return queue_drop(t, s->w.queue_id, q);
     enum err_code code = queue_due_set(t, q->due_us, s->w.queue_id, false);
     q->target_count = q->left_count;
@@ -359,10 +358,10 @@ static enum err_code slice_finish(struct tx *t, struct slicing *s)
 
 static bool slice_ends(const struct slicing *s)
 {
-    return s->w.finished && s->left.n == 0;
+    return s->w.finished && (s->left.n == 0 || s->old);
 }
 
-/* Those given up are told to the sender; nobody is told of what nobody sent. */
+/* Those given up are told to the sender, all in one report; nobody is told of what nobody sent. */
 static enum err_code slice_report(struct tx *t, const struct slicing *s)
 {
     uint64_t id;
@@ -371,7 +370,7 @@ static enum err_code slice_report(struct tx *t, const struct slicing *s)
                           .size = s->q.size,
                           .sender = s->q.sender,
                           .target_count = s->given_up,
-                          .targets = buf_span(&s->lost),
+                          .targets = buf_span(&s->left),
                           .kind = QUEUE_REPORT};
     if (!s->given_up || !s->q.sender.n)
         return ERR_OK;
@@ -393,7 +392,8 @@ static enum err_code slice_trace(struct tx *t, const struct slicing *s)
                           .place_count = s->filed,
                           .places = buf_span(&s->places)};
     if (s->full || s->given_up || r.kind == TRACE_DEFERRED) {
-        snprintf(text, sizeof text, "over quota: %u to be tried again, %u given up", s->full, s->given_up);
+        snprintf(text, sizeof text, "over quota: %u to be tried again, %u given up",
+                 s->given_up ? 0 : s->full, s->given_up);
         r.reason = span_str(text);
     }
     return trace_put(t, s->q.trace, s->q.trace_lines, &r);
@@ -412,6 +412,8 @@ static enum err_code slice(struct tx *t, struct job *j, struct slicing *s)
     if (!buf_add_span(&s->left, s->q.left))
         return ERR_LIMIT;
     code = slice_file(t, s);
+    if (s->w.finished && s->old)
+        s->given_up = s->q.left_count + s->full;
     int refs = (int)s->filed - slice_ends(s) + (s->given_up && s->q.sender.n);
     if (code == ERR_OK && refs)
         code = content_ref(t, s->q.content, refs);
@@ -431,12 +433,10 @@ enum err_code op_slice(struct tx *t, struct job *j)
     buf_init(&s.v, (size_t)64 << 20);
     buf_init(&s.places, STORE_SLICE * REC_PLACE);
     buf_init(&s.left, IPC_FRAME_LIMIT);
-    buf_init(&s.lost, IPC_FRAME_LIMIT);
     enum err_code code = slice(t, j, &s);
     buf_free(&s.v);
     buf_free(&s.places);
     buf_free(&s.left);
-    buf_free(&s.lost);
     if (code == ERR_OK && s.w.finished) {
         lease_over(t->e, s.w.queue_id);
     }

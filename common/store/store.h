@@ -125,9 +125,11 @@ typedef void store_done_cb(void *session, enum err_code code);
 /* File one slice of a leased entry. ERR_STATE: the lease is lost (another worker goes on). */
 void store_slice(struct store *s, const struct store_slice *slice, struct ticket *t, store_done_cb *cb);
 /* File the notice that a leased entry asks for, and take the entry off the queue, in one transaction. Quota
- * does not keep it out. account: of a warning the entry's own, of a report the sender's. ERR_STATE: the lease
- * is lost. An entry that nobody can be told is ended with store_slice (no targets, finished). */
-void store_notice(struct store *s, uint64_t queue_id, const struct uuid *account,
+ * does not keep it out of an account. to: of a warning the entry's own account, of a report the sender's, of
+ * a unit's whoever hears of it, who may be a group: then it is queued for its members like any message.
+ * ERR_STATE: the lease is lost. An entry that nobody can be told is ended with store_slice (no targets,
+ * finished). */
+void store_notice(struct store *s, uint64_t queue_id, const struct store_target *to,
                   const struct trace_id *trace, struct content *content, struct ticket *t, store_done_cb *cb);
 /* Give the entry back: due again at due_us (wall clock), with a reason for `trace`. */
 void store_defer(struct store *s, uint64_t queue_id, int64_t due_us, struct span reason, struct ticket *t,

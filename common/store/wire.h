@@ -151,8 +151,9 @@ struct wire_queued { /* text sender, targets, text meta (of the content of a rep
 };
 struct wire_notice {
     uint64_t queue_id;
-    struct uuid account;
+    struct uuid to;
     char trace[TRACE_TEXT + 3];
+    uint32_t kind; /* of to: STORE_TO_ACCOUNT, STORE_TO_GROUP */
 };
 struct wire_slice { /* targets */
     uint64_t queue_id;

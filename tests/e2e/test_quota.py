@@ -197,6 +197,24 @@ def test_given_up():
         p.close()
 
 
+def test_a_group_hears_of_a_unit():
+    """quota_unit_notice may be a group: each of its members gets the notice, once."""
+    p = province.Province('quota_warning = 80\nquota_unit_notice = snv@gialai.example\n')
+    try:
+        put_limits(p, {}, {'vpub': {'bytes': 20000}})
+        fill(p, 'quy', 1, 15000)
+        fill(p, 'quy', 1, 2000)
+        for name in ('cuong', 'dung', 'hbia', 'uoc'):
+            notice = until(lambda: p.find(name, "unit's mail quota"), 10)
+            assert len(notice) == 1 and b'(vpub)' in notice[0] and b'Return-Path: <>' in notice[0], notice
+            assert b'snv@gialai.example' in notice[0]
+        until(lambda: p.adm_json('store', 'stats')['queue'] in (0, '0'))
+        assert p.find('minh', "unit's mail quota") == [] and 'delivery.notice.dropped' not in p.log('smtpd')
+        assert not p.alarms()
+    finally:
+        p.close()
+
+
 def test_imap(suite):
     p = suite
     c = p.imap('giang', select='INBOX')

@@ -24,7 +24,8 @@ static struct {
     enum err_code known;
     enum dir_kind who;
     unsigned notices;
-    unsigned told; /* account */
+    unsigned told; /* account or group */
+    bool told_group;
 } q;
 static struct loop *loop;
 static const char *unit_notice = "";
@@ -210,14 +211,15 @@ void directory_account(struct directory *d, const struct uuid *id, struct ticket
     answer_entry(t, cb, number_of(id));
 }
 
-void store_notice(struct store *s, uint64_t queue_id, const struct uuid *account,
+void store_notice(struct store *s, uint64_t queue_id, const struct store_target *to,
                   const struct trace_id *trace, struct content *content, struct ticket *t, store_done_cb *cb)
 {
     (void)s;
     assert_true(q.leased && queue_id == 7 && trace->text[0] && !content);
     q.queued = q.leased = false;
     q.notices++;
-    q.told = number_of(account);
+    q.told = number_of(&to->id);
+    q.told_group = to->kind == STORE_TO_GROUP;
     cb(ticket_session(t), ERR_OK);
 }
 
@@ -258,7 +260,13 @@ static void test_notices(void **state)
     unit_notice = "u@x";
     run_notice(STORE_QUEUED_UNIT, ERR_OK, DIR_ACCOUNT);
     assert_int_equal(q.told, 9);
-    run_notice(STORE_QUEUED_UNIT, ERR_OK, DIR_GROUP);
+    assert_false(q.told_group);
+    run_notice(STORE_QUEUED_UNIT, ERR_OK, DIR_GROUP); /* its members */
+    assert_int_equal(q.told, 9);
+    assert_true(q.told_group);
+    run_notice(STORE_QUEUED_UNIT, ERR_OK, DIR_REMOTE);
+    assert_int_equal(q.notices, 0);
+    run_notice(STORE_QUEUED_REPORT, ERR_OK, DIR_GROUP); /* a group sends nothing */
     assert_int_equal(q.notices, 0);
 }
 

@@ -219,17 +219,22 @@ static enum err_code slice(unsigned count, const unsigned *accounts, bool end)
     return code;
 }
 
-static enum err_code notice(unsigned account)
+static enum err_code notice_to(uint32_t kind, unsigned to)
 {
     struct job *j = job_new(WIRE_NOTICE);
     const struct trace_id trace = trace_new();
-    struct wire_notice w = {.queue_id = leased.queue_id, .account = uuid_of(account)};
+    struct wire_notice w = {.queue_id = leased.queue_id, .to = uuid_of(to), .kind = kind};
     memcpy(w.trace, trace.text, TRACE_TEXT);
     j->asker = 7;
     j->id = request_new();
     assert_true(buf_add(&j->body, &w, sizeof w));
     drive_put_content(&j->body, text_of(SIZE));
     return drive_call(e, j)->code;
+}
+
+static enum err_code notice(unsigned account)
+{
+    return notice_to(STORE_TO_ACCOUNT, account);
 }
 
 /* Notices that are not the subject. */
@@ -375,6 +380,8 @@ static void test_queue(void **state)
     assert_true(lease());
     assert_int_equal(leased.kind, QUEUE_REPORT);
     assert_memory_equal(leased_first, uuid_of(3).b, KEY_UUID);
+    assert_int_equal(leased.target_count, 1);
+    assert_int_equal(notice_to(STORE_TO_GROUP, 1), ERR_SYNTAX); /* a sender is a person */
     uint64_t mine = use(1).messages;
     assert_int_equal(notice(1), ERR_OK);
     assert_int_equal(notice(1), ERR_STATE);
@@ -384,6 +391,47 @@ static void test_queue(void **state)
     engine_close(&e);
     lifetime_ms = 3600 * 1000;
     open_engine();
+}
+
+/* Full recipients in several slices, of one run or of two: their sender hears once, of all of them. */
+static void test_one_report(void **state)
+{
+    static const unsigned first[] = {1, 2}, second[] = {3, 4}, third[] = {5};
+    (void)state;
+    limits(1, 9, 0, 0, 0);
+    assert_string_equal(deliver(10, 0, "s", 3, 2, 3, 5), "+++");
+    for (int late = 0; late < 2; late++) {
+        limits(2, 3, 1, 0, 0);
+        limits(5, 5, 1, 0, 0);
+        lifetime_ms = late ? 3600 * 1000 : 0;
+        engine_close(&e);
+        open_engine();
+        drive_call(e, drive_delivery(9, "for a group", true));
+        const uint64_t had[] = {use(1).messages, use(4).messages};
+        assert_true(lease());
+        assert_int_equal(slice(2, first, false), ERR_OK);
+        if (late) { /* its time passes between two slices */
+            lifetime_ms = 0;
+            engine_close(&e);
+            open_engine();
+            assert_true(lease());
+        }
+        assert_int_equal(slice(2, second, false), ERR_OK);
+        assert_int_equal(slice(1, third, true), ERR_OK);
+        assert_true(use(1).messages == had[0] + 1 && use(4).messages == had[1] + 1);
+        assert_true(lease());
+        assert_int_equal(leased.kind, QUEUE_REPORT);
+        assert_int_equal(leased.target_count, 3);
+        assert_memory_equal(leased_first, uuid_of(2).b, KEY_UUID);
+        assert_int_equal(notice(1), ERR_OK);
+        assert_false(lease());
+        if (drive_verify(e, true, false) != 0)
+            fail_msg("%s", drive_told);
+    }
+    engine_close(&e);
+    lifetime_ms = 3600 * 1000;
+    open_engine();
+    limits(1, 9, 0, 0, 0);
 }
 
 static void test_warning(void **state)
@@ -422,7 +470,7 @@ static void test_warning(void **state)
     check();
 }
 
-static void assert_unit_notice(uint64_t bytes, uint64_t limit)
+static void lease_unit_notice(uint64_t bytes, uint64_t limit)
 {
     assert_true(lease());
     assert_int_equal(leased.kind, QUEUE_UNIT);
@@ -430,6 +478,11 @@ static void assert_unit_notice(uint64_t bytes, uint64_t limit)
     assert_int_equal(leased.note[1], limit);
     assert_memory_equal(leased_first, UNIT(1).b, KEY_UUID);
     assert_string_equal(leased_name, "Name (c)");
+}
+
+static void assert_unit_notice(uint64_t bytes, uint64_t limit)
+{
+    lease_unit_notice(bytes, limit);
     assert_int_equal(notice(8), ERR_OK); /* in no unit */
     assert_false(lease());
 }
@@ -469,7 +522,19 @@ static void test_unit_warning(void **state)
     limits(3, 3, 0, 0, 2); /* a transfer brings it back over the threshold: the next message tells */
     assert_false(lease());
     assert_string_equal(deliver(10, 0, "s", 1, 2), "+");
-    assert_unit_notice(810, 1010);
+    /* A group hears of it: queued for its members, in the place of the entry. */
+    static const unsigned members[] = {7, 8};
+    const uint64_t had[] = {use(7).messages, use(8).messages};
+    lease_unit_notice(810, 1010);
+    assert_int_equal(notice_to(STORE_TO_GROUP, 200), ERR_OK);
+    assert_int_equal(notice_to(STORE_TO_GROUP, 200), ERR_STATE);
+    assert_true(lease());
+    assert_int_equal(leased.kind, QUEUE_MESSAGE);
+    assert_int_equal(leased.target_count, 1);
+    assert_memory_equal(leased_first, uuid_of(200).b, KEY_UUID);
+    assert_int_equal(slice(2, members, true), ERR_OK);
+    assert_true(use(7).messages == had[0] + 1 && use(8).messages == had[1] + 1);
+    assert_false(lease());
     check();
     limits(1, 9, 0, 0, 0);
     units(0, tree, 0, 0);
@@ -498,10 +563,10 @@ static void test_version_1(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_account),  cmocka_unit_test(test_units),
-                                       cmocka_unit_test(test_gone),     cmocka_unit_test(test_queue),
-                                       cmocka_unit_test(test_warning),  cmocka_unit_test(test_unit_warning),
-                                       cmocka_unit_test(test_version_1)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_account),      cmocka_unit_test(test_units),
+                                       cmocka_unit_test(test_gone),         cmocka_unit_test(test_queue),
+                                       cmocka_unit_test(test_one_report),   cmocka_unit_test(test_warning),
+                                       cmocka_unit_test(test_unit_warning), cmocka_unit_test(test_version_1)};
     crypto_start();
     log_threshold(LOG_ALARM);
     if (!drive_folder("provmail-quota", dir))
