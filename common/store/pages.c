@@ -41,6 +41,7 @@ enum {
     HEAD = 32,  /* of the journal: magic, pages, bytes, CRC-32C of what follows and of the head */
     ENTRY = 24, /* inode, offset, size, zeros */
     FILES = 64,
+    FDS = 1024, /* descriptors whose inodes are noted */
     PAGE_LIMIT = 64 << 10,
     DAMAGED = 64 /* pages that are told once each */
 };
@@ -78,6 +79,7 @@ static struct pages {
     _Atomic uint64_t names_made, names_synced;
     bool (*before_sync)(void *arg);
     void *before_arg;
+    _Atomic uint64_t inodes[FDS]; /* by descriptor of the library's; 0: not noted */
     struct place damaged[DAMAGED];
     size_t damaged_count;
     char damaged_file[64]; /* of the newest */
@@ -244,10 +246,32 @@ static void paged_drop(uint64_t ino)
     *f = p.files[--p.file_count];
 }
 
-static uint64_t inode(int fd)
+static uint64_t look_up(int fd)
 {
     struct stat st;
     return fstat(fd, &st) == 0 ? st.st_ino : 0;
+}
+
+/* Noted when the library opens a file, not asked for at each write of the log: the kernel gives a file whose
+ * times somebody has looked at a new, exact one at its next write (since Linux 6.13), and then each sync of
+ * it may bring its inode to the disk as well. */
+static uint64_t inode(int fd)
+{
+    const uint64_t noted = fd >= 0 && fd < FDS ? atomic_load(&p.inodes[fd]) : 0;
+    return noted ? noted : look_up(fd);
+}
+
+static void note_inode(int fd, uint64_t ino)
+{
+    if (fd >= 0 && fd < FDS)
+        atomic_store(&p.inodes[fd], ino);
+}
+
+/* It answers an errno. */
+static int on_close(int fd)
+{
+    note_inode(fd, 0);
+    return close(fd) == 0 ? 0 : errno;
 }
 
 static void keep(struct place place, const void *from, size_t n)
@@ -536,6 +560,8 @@ static int on_open(const char *path, int flags, ...)
     int fd = open(path, flags | O_CLOEXEC, mode);
     if (flags & O_CREAT)
         atomic_fetch_add(&p.names_made, 1);
+    if (fd >= 0)
+        note_inode(fd, look_up(fd));
     if (fd >= 0 && (flags & O_ACCMODE) == O_RDWR)
         opened(fd, path);
     return fd;
@@ -645,6 +671,7 @@ static void hook(bool on)
     db_env_set_func_fsync(on ? on_fsync : NULL);
     db_env_set_func_ftruncate(on ? on_ftruncate : NULL);
     db_env_set_func_open(on ? on_open : NULL);
+    db_env_set_func_close(on ? on_close : NULL);
 }
 
 enum err_code pages_start(int mail_dir, int db_dir, struct err *why)
@@ -671,6 +698,8 @@ void pages_stop(void)
     for (size_t i = 0; i < p.file_count; i++)
         close(p.files[i].fd);
     p.file_count = p.damaged_count = 0;
+    for (int fd = 0; fd < FDS; fd++)
+        note_inode(fd, 0);
     if (p.journal >= 0) {
         (void)fsync(p.journal); /* void: other tools may work on the files of a store that was closed */
         close(p.journal);
