@@ -57,8 +57,8 @@ static enum err_code flags_one(void *arg, const struct store_row *old)
     box_count(f->box, &row, 1);
     flag_changes_add(&f->changes, old, &row);
     key_message(key, f->box->id, row.uid);
-    rec_row_put(&row, v);
-    puts_add(&f->rows, span_of(key, sizeof key), span_of(v, sizeof v));
+    const size_t n = rec_row_pack(&row, v);
+    puts_add(&f->rows, span_of(key, sizeof key), span_of(v, n));
     return ERR_OK;
 }
 

@@ -28,8 +28,8 @@ enum err_code row_put(struct tx *t, uint64_t mailbox, const struct store_row *r)
 {
     unsigned char key[KEY_MESSAGE], v[REC_ROW];
     key_message(key, mailbox, r->uid);
-    rec_row_put(r, v);
-    return tx_put(t, T_MESSAGE, span_of(key, sizeof key), span_of(v, sizeof v));
+    const size_t n = rec_row_pack(r, v);
+    return tx_put(t, T_MESSAGE, span_of(key, sizeof key), span_of(v, n));
 }
 
 enum err_code row_del(struct tx *t, uint64_t mailbox, uint32_t uid)

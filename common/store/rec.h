@@ -126,8 +126,10 @@ bool rec_name_change_put(const struct rec_name_change *r, struct buf *out) CHECK
 bool rec_name_change_get(struct span v, struct rec_name_change *out) CHECK_RESULT;
 
 /* -- message: key mailbox + UID; the uid member is the key's -- */
-enum { REC_ROW = 48 };
-void rec_row_put(const struct store_row *r, unsigned char out[REC_ROW]);
+enum { REC_ROW = 48, REC_ROW_PACKED = 29 };
+void rec_row_put(const struct store_row *r, unsigned char out[REC_ROW]); /* as old rows lie in a change */
+/* As rows lie in the table; answers the size. */
+size_t rec_row_pack(const struct store_row *r, unsigned char out[REC_ROW]);
 bool rec_row_get(struct span v, struct store_row *out) CHECK_RESULT;
 
 /* -- content -- */

@@ -83,8 +83,13 @@ static void records(struct span v)
     repeat(v);
     if (rec_change_get(v, &ch))
         must(ch.items.n >= ch.count);
-    if (rec_row_get(v, &row))
+    if (rec_row_get(v, &row)) {
+        struct store_row again = {.uid = row.uid = 0};
+        const size_t n = rec_row_pack(&row, raw);
+        must(rec_row_get(span_of(raw, n), &again) && memcmp(&row, &again, sizeof row) == 0);
         rec_row_put(&row, raw);
+        must(rec_row_get(span_of(raw, sizeof raw), &again) && memcmp(&row, &again, sizeof row) == 0);
+    }
     buf_free(&out);
 }
 

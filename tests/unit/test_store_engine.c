@@ -110,6 +110,38 @@ static void test_names(void **state)
     assert_false(name_normal(span_of(longest, STORE_NAME_LIMIT + 1), &n));
 }
 
+/* Rows as they lie in the table: packed where they fit, at each limit; both forms come back as they were. */
+static void test_packed_rows(void **state)
+{
+    (void)state;
+    static const struct {
+        struct store_row row;
+        size_t size;
+    } rows[] = {
+        {{.modseq = 1}, REC_ROW_PACKED},
+        {{.modseq = 0xffffffffffff, .content = 0xffffffffffff, .internal_s = 0xffffffffff, .flags = 31},
+         REC_ROW_PACKED},
+        {{.size = UINT32_MAX, .saved_s_low = -3, .zone_min = -720, .flags = 1, .modseq = 0x0102030405},
+         REC_ROW_PACKED},
+        {{.saved_s_low = INT32_MIN, .zone_min = 840, .content = 0x010203040506}, REC_ROW_PACKED},
+        {{.keywords = 1}, REC_ROW},
+        {{.keywords = 1ULL << 63, .modseq = 7}, REC_ROW},
+        {{.modseq = 0x1000000000000}, REC_ROW},
+        {{.content = 0x1000000000000}, REC_ROW},
+        {{.internal_s = 0x10000000000}, REC_ROW},
+        {{.internal_s = -1}, REC_ROW}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct store_row back = {.keywords = 99, .pad = {1}};
+        unsigned char v[REC_ROW];
+        const size_t n = rec_row_pack(&rows[i].row, v);
+        assert_int_equal(n, rows[i].size);
+        assert_true(rec_row_get(span_of(v, n), &back));
+        assert_memory_equal(&rows[i].row, &back, sizeof back);
+        for (size_t less = 0; less < n; less++)
+            assert_false(rec_row_get(span_of(v, less), &back));
+    }
+}
+
 static void test_records(void **state)
 {
     (void)state;
@@ -1025,6 +1057,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_crc),
         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_packed_rows),
         cmocka_unit_test(test_records),
         cmocka_unit_test(test_flag_changes),
         cmocka_unit_test(test_added_changes),
