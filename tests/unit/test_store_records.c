@@ -24,6 +24,7 @@ static int set_up(void **state)
         return 1;
     snprintf(store, sizeof store, "%s/store", dir);
     options = drive_options(store);
+    options.undelete_us = options.trace_us = (int64_t)3600 * 1000000; /* nothing is purged meanwhile */
     options.meta_ok = meta_ok;
     log_threshold(LOG_ALARM + 1); /* what is provoked here need not be read */
     return 0;
