@@ -263,7 +263,9 @@ static void on_appended(void *session, enum err_code code, const struct store_ap
 
 static enum run to_store(struct imap *s, struct append *x)
 {
-    if (content_finish(x->content, mime_parser_finish(x->parser)) != ERR_OK) {
+    enum err_code code = content_finish(x->content, mime_parser_finish(x->parser));
+    mime_parser_free(&x->parser); /* it serves the next message while this one waits for the store */
+    if (code != ERR_OK) {
         refuse(x, "LIMIT", "The message cannot be stored.");
         return refused(s, x);
     }

@@ -144,6 +144,7 @@ enum err_code intake_seal(struct intake *i, struct span fields, struct content *
     mime_parser_prefix(i->parser, fields.n);
     struct span meta = mime_parser_finish(i->parser);
     code = content_finish(i->content, meta);
+    mime_parser_free(&i->parser); /* it serves the next message while this one waits for the store */
     if (code != ERR_OK)
         return code;
     i->size += fields.n;

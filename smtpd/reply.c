@@ -12,9 +12,12 @@ enum step reply(struct smtp_core *p, struct buf *out, int code, const char *enha
     va_end(ap);
     if (code >= 500)
         p->errors++;
-    if (!buf_addf(out, "%d %s%s%s\r\n", code, enhanced, *enhanced ? " " : "", text))
-        return STEP_CLOSE;
-    return STEP_AGAIN;
+    const char number[] = {(char)('0' + code / 100), (char)('0' + code / 10 % 10), (char)('0' + code % 10),
+                           ' '};
+    const size_t all = sizeof number + strlen(enhanced) + 1 + strlen(text) + 2;
+    bool ok = buf_reserve(out, all) && buf_add(out, number, sizeof number) && buf_add_str(out, enhanced) &&
+              (!*enhanced || buf_add_char(out, ' ')) && buf_add_str(out, text) && buf_add_str(out, "\r\n");
+    return ok ? STEP_AGAIN : STEP_CLOSE;
 }
 
 enum step reply_err(struct smtp_core *p, struct buf *out, enum err_code code)

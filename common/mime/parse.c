@@ -24,7 +24,10 @@ enum {
     SCRATCH_LIMIT = 64 << 20, /* of one header block */
     ENVELOPE_LIMIT = 1 << 20, /* bytes of all envelopes */
     SPARE_LIMIT = 128 << 10,  /* bytes of a buffer that a reset keeps */
-    ADDRESS_LIMIT = 20000     /* in all envelopes */
+    SPARE_PARSERS = 16,       /* that wait, each with so many bytes and parts at most */
+    SPARE_BYTES = 32 << 10,
+    SPARE_PARTS = 16,
+    ADDRESS_LIMIT = 20000 /* in all envelopes */
 };
 
 struct open {
@@ -63,17 +66,40 @@ struct mime_parser {
     uint16_t plain_part, html_part;
     struct buf plain, html, *sample;
     struct buf plain_record, record;
+    struct mime_parser *next_spare;
 };
 
-/* A worker reads one message after the other: the parser of the last one serves again. */
-static _Thread_local struct mime_parser *spare;
+/* A worker reads message after message, many at a time: small parsers that have served wait to serve again.
+ */
+static _Thread_local struct {
+    struct mime_parser *first;
+    unsigned count;
+} spare;
+
+static bool spare_take(struct mime_parser *p)
+{
+    const struct buf *all[] = {&p->carry, &p->line,         &p->header, &p->plain,
+                               &p->html,  &p->plain_record, &p->record};
+    size_t bytes = 0;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        bytes += all[i]->cap;
+    if (spare.count == SPARE_PARSERS || bytes > SPARE_BYTES || p->cap > SPARE_PARTS)
+        return false;
+    mime_parser_reset(p);
+    p->next_spare = spare.first;
+    spare.first = p;
+    spare.count++;
+    return true;
+}
 
 struct mime_parser *mime_parser_new(void)
 {
-    struct mime_parser *p = spare;
-    spare = NULL;
-    if (p)
+    struct mime_parser *p = spare.first;
+    if (p) {
+        spare.first = p->next_spare;
+        spare.count--;
         return p;
+    }
     p = xcalloc(1, sizeof *p);
     buf_init(&p->carry, MIME_HEADER_LIMIT + LINE_KEEP);
     buf_init(&p->line, MIME_HEADER_LIMIT + LINE_KEEP);
@@ -92,13 +118,8 @@ void mime_parser_free(struct mime_parser **pp)
 {
     struct mime_parser *p = *pp;
     *pp = NULL;
-    if (!p)
+    if (!p || spare_take(p))
         return;
-    if (!spare) {
-        mime_parser_reset(p);
-        spare = p;
-        return;
-    }
     struct buf *all[] = {&p->carry, &p->line, &p->header, &p->plain, &p->html, &p->plain_record, &p->record};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         buf_free(all[i]);

@@ -113,11 +113,11 @@ static struct span addr_of(struct arena *scratch, const struct address *d)
 }
 
 /* names: what a list shows (of the first only, or of all); addrs: "local@domain" of all. */
-static void people(struct arena *a, struct span value, bool first_only, struct span *names,
-                   struct span *addrs)
+static void people(struct arena *a, struct arena *scratch, struct span value, bool first_only,
+                   struct span *names, struct span *addrs)
 {
     struct buf n, d;
-    struct arena *scratch = arena_new(16 << 20);
+    arena_reset(scratch);
     buf_init(&n, NAMES_MAX);
     buf_init(&d, LIST_MAX);
     bool more = true, name_more = true;
@@ -135,7 +135,6 @@ static void people(struct arena *a, struct span value, bool first_only, struct s
         *addrs = arena_dup(a, buf_span(&d));
     buf_free(&n);
     buf_free(&d);
-    arena_free(&scratch);
 }
 
 /* RFC 5256 2.1: leading "re:", "fw:", "fwd:" with blobs "[...]", trailing "(fwd)", and "[fwd: ...]". */
@@ -202,10 +201,12 @@ void summary_read(const struct fields *f, struct span hint, struct arena *a, str
     struct span subject = f->env.subject.p ? span_first(f->env.subject, SUBJECT_MAX * 8) : SPAN("");
     m->subject = tidy(a, header_text_hint(a, subject, hint), SUBJECT_MAX, SUBJECT_MAX);
     m->base_subject = base_subject(a, m->subject);
-    people(a, f->env.from, true, &m->from, &m->from_addr);
-    people(a, f->env.to, false, &m->to, &m->to_addr);
     struct span unused;
-    people(a, f->env.cc, false, &unused, &m->cc_addr);
+    struct arena *scratch = arena_new(16 << 20);
+    people(a, scratch, f->env.from, true, &m->from, &m->from_addr);
+    people(a, scratch, f->env.to, false, &m->to, &m->to_addr);
+    people(a, scratch, f->env.cc, false, &unused, &m->cc_addr);
+    arena_free(&scratch);
     m->message_id = id_text(a, f->env.message_id);
     m->in_reply_to = id_text(a, f->env.in_reply_to);
     m->references = references(a, f->references.p ? f->references : SPAN(""));
