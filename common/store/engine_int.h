@@ -405,6 +405,8 @@ enum { SCAN_KEY = NAME_KEY_LIMIT + KEY_UUID + 1 };
 struct scan_past {
     /* Between these keys (to is empty: up to the end) nothing could be read. */
     void (*met)(void *arg, enum table table, struct span from, struct span to);
+    /* Whether key lies in what is known to be such a gap, and where that ends (as above). */
+    bool (*known)(void *arg, enum table table, struct span key, struct span *to);
     void *arg;
     enum table table;
     unsigned char next[SCAN_KEY];  /* where to go on */

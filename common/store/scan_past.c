@@ -103,6 +103,19 @@ static bool leap(struct scan *s)
     return true;
 }
 
+/* The same where it is known already. */
+static bool leap_known(struct scan_past *p, bool *more)
+{
+    struct span to = SPAN_NONE;
+    if (!p->known(p->arg, p->table, span_of(p->next, p->next_n), &to))
+        return false;
+    *more = to.n != 0;
+    if (to.n)
+        memcpy(p->next, to.p, to.n);
+    p->next_n = to.n ? to.n : p->next_n;
+    return true;
+}
+
 enum scan_step scan_past_step(struct scan *s, struct span *key, struct span *value)
 {
     struct scan_past *p = s->past;
@@ -121,7 +134,9 @@ enum scan_step scan_past_step(struct scan *s, struct span *key, struct span *val
         return SCAN_END;
     }
     memcpy(p->begin, p->next, p->next_n);
-    const bool more = leap(s);
+    bool more;
+    if (!leap_known(p, &more))
+        more = leap(s);
     p->met(p->arg, p->table, from, more ? span_of(p->next, p->next_n) : SPAN_NONE);
     s->singly = s->started = false; /* in blocks again, from there */
     return more ? SCAN_LEAPT : SCAN_END;

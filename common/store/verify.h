@@ -64,7 +64,8 @@ struct verify {
     struct scan_past past; /* of the scan that is open */
     struct verify_hole {
         enum table table;
-        unsigned char to[48];
+        bool open; /* up to the end */
+        unsigned char from[48], to[48];
     } holes[HOLES]; /* that were told */
     size_t hole_n;
 

@@ -46,19 +46,49 @@ static void name_key(enum table table, struct span key, char *out, size_t size)
     }
 }
 
-/* Each place is met by several walks: it is told once, by where one can go on. */
-static bool is_news(struct verify *v, enum table table, struct span to)
+static void key_cut(struct span key, unsigned char out[sizeof((struct verify_hole *)NULL)->to])
 {
-    unsigned char end[sizeof v->holes[0].to] = {0};
-    memcpy(end, to.p ? to.p : "", to.n < sizeof end ? to.n : sizeof end);
-    for (size_t i = 0; i < v->hole_n; i++)
-        if (v->holes[i].table == table && memcmp(v->holes[i].to, end, sizeof end) == 0)
-            return false;
+    enum { WIDTH = sizeof((struct verify_hole *)NULL)->to };
+    memset(out, 0, WIDTH);
+    if (key.n)
+        memcpy(out, key.p, key.n < WIDTH ? key.n : WIDTH);
+}
+
+/* Each place is met by several walks: it is told once, by where one can go on. */
+static bool is_news(struct verify *v, enum table table, struct span from, struct span to)
+{
+    struct verify_hole h = {.table = table, .open = to.n == 0};
+    key_cut(from, h.from);
+    key_cut(to, h.to);
+    for (size_t i = 0; i < v->hole_n; i++) {
+        struct verify_hole *old = &v->holes[i];
+        if (old->table != table || old->open != h.open || memcmp(old->to, h.to, sizeof h.to) != 0)
+            continue;
+        if (memcmp(h.from, old->from, sizeof h.from) < 0)
+            memcpy(old->from, h.from, sizeof h.from);
+        return false;
+    }
     if (v->hole_n == HOLES)
         return false; /* the damaged file is known by now */
-    v->holes[v->hole_n].table = table;
-    memcpy(v->holes[v->hole_n++].to, end, sizeof end);
+    v->holes[v->hole_n++] = h;
     return true;
+}
+
+/* So that many short walks do not each look for its end. */
+static bool known(void *arg, enum table table, struct span key, struct span *to)
+{
+    struct verify *v = arg;
+    unsigned char at[sizeof v->holes[0].to];
+    key_cut(key, at);
+    for (size_t i = 0; i < v->hole_n; i++) {
+        const struct verify_hole *h = &v->holes[i];
+        if (h->table != table || memcmp(h->from, at, sizeof at) > 0 ||
+            (!h->open && memcmp(at, h->to, sizeof at) >= 0))
+            continue;
+        *to = h->open ? SPAN_NONE : span_of(h->to, sizeof h->to);
+        return true;
+    }
+    return false;
 }
 
 static void met(void *arg, enum table table, struct span from, struct span to)
@@ -67,7 +97,7 @@ static void met(void *arg, enum table table, struct span from, struct span to)
     char first[80] = "the beginning", last[80] = "the end";
     v->torn |= 1U << table;
     v->leaps++;
-    if (!is_news(v, table, to))
+    if (!is_news(v, table, from, to))
         return;
     if (from.n)
         name_key(table, from, first, sizeof first);
@@ -83,7 +113,7 @@ void verify_scan(struct verify *v, struct scan *s, struct tx *t, enum table tabl
                  size_t prefix_n, size_t block_size)
 {
     scan_open(s, t, table, from, prefix_n, block_size);
-    v->past = (struct scan_past){.met = met, .arg = v};
+    v->past = (struct scan_past){.met = met, .known = known, .arg = v};
     scan_past_open(s, &v->past, table, from);
 }
 

@@ -11,7 +11,7 @@
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
-enum { ACCOUNTS = 40, MESSAGES = 12, LEAF = 5, TYPE_AT = 25, SIZE_AT = 20, FLIP_AT = 700 };
+enum { ACCOUNTS = 40, MESSAGES = 12, INNER = 3, LEAF = 5, TYPE_AT = 25, SIZE_AT = 20, FLIP_AT = 700 };
 
 static char dir[DRIVE_DIR], store[300];
 static struct engine_options options;
@@ -81,8 +81,8 @@ static unsigned lines(void)
     return times("\n");
 }
 
-/* The places in a table's file at which a flipped byte spoils a leaf. */
-static size_t leaves_of(enum table table, off_t *out, size_t most)
+/* The places in a table's file at which a flipped byte spoils a page of that type. */
+static size_t pages_of(enum table table, unsigned char type, off_t *out, size_t most)
 {
     char path[400];
     unsigned char head[4096];
@@ -96,7 +96,7 @@ static size_t leaves_of(enum table table, off_t *out, size_t most)
     memcpy(&size, head + SIZE_AT, sizeof size);
     for (off_t at = size; at < st.st_size && n < most; at += size) {
         assert_int_equal(pread(fd, head, 512, at), 512);
-        if (head[TYPE_AT] == LEAF)
+        if (head[TYPE_AT] == type)
             out[n++] = at;
     }
     close(fd);
@@ -155,13 +155,33 @@ static void test_verify_goes_on_behind_a_damaged_page(void **state)
     close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
     for (size_t i = 0; i < COUNT(tables); i++) {
         off_t leaf[4096];
-        const size_t n = leaves_of(tables[i], leaf, COUNT(leaf));
+        const size_t n = pages_of(tables[i], LEAF, leaf, COUNT(leaf));
         if (n < 3)
             fail_msg("%s has %zu leaves", env_table_name(tables[i]), n);
         look(tables[i], leaf[0], false, ACCOUNTS);
         look(tables[i], leaf[n / 2], false, ACCOUNTS);
         look(tables[i], leaf[n - 1], false, ACCOUNTS);
     }
+}
+
+/* Nothing of the table can be read; the others are. */
+static void test_a_damaged_root(void **state)
+{
+    (void)state;
+    static const enum table all[] = {T_NAME_CHANGE, T_MESSAGE, T_CHANGE, T_TRACE};
+    struct engine *e = drive_open(&options);
+    fill(e);
+    engine_close(&e);
+    for (size_t i = 0; i < COUNT(all); i++) {
+        off_t root[2];
+        assert_int_equal(pages_of(all[i], INNER, root, COUNT(root)), 1);
+        look(all[i], root[0], true, 0);
+        assert_true(times("to the end nothing was looked at") == 1);
+    }
+    e = drive_open(&options);
+    if (drive_verify(e, true, false) != 0)
+        fail_msg("%s", drive_told);
+    engine_close(&e);
 }
 
 static void test_nothing_is_repaired_by_halves(void **state)
@@ -173,7 +193,7 @@ static void test_nothing_is_repaired_by_halves(void **state)
     engine_close(&e);
     for (size_t i = 0; i < COUNT(tables); i++) {
         off_t leaf[4096];
-        const size_t n = leaves_of(tables[i], leaf, COUNT(leaf));
+        const size_t n = pages_of(tables[i], LEAF, leaf, COUNT(leaf));
         look(tables[i], leaf[n / 2], true, 0);
         e = drive_open(&options);
         if (drive_verify(e, true, false) != 0)
@@ -188,6 +208,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         DAMAGE_TEST(test_verify_goes_on_behind_a_damaged_page),
+        DAMAGE_TEST(test_a_damaged_root),
         DAMAGE_TEST(test_nothing_is_repaired_by_halves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
