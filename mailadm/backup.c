@@ -104,7 +104,10 @@ static enum err_code end_file(struct backup *b)
     if (rename(from, to) != 0)
         return err_set(&b->why, ERR_RETRY, NULL, "%.200s: %s", to, strerror(errno));
     *strrchr(to, '/') = '\0';
-    return sync_dir(to) ? ERR_OK : err_set(&b->why, ERR_RETRY, NULL, "%.200s: %s", to, strerror(errno));
+    if (!sync_dir(to))
+        return err_set(&b->why, ERR_RETRY, NULL, "%.200s: %s", to, strerror(errno));
+    cut_note(b->dir, b->folder, &b->set, f);
+    return ERR_OK;
 }
 
 static enum err_code keep_file(struct backup *b, const char *name, uint64_t size)
@@ -118,6 +121,7 @@ static enum err_code keep_file(struct backup *b, const char *name, uint64_t size
     char *own = f->name;
     *f = *old;
     f->name = own;
+    cut_note(b->dir, b->folder, &b->set, f);
     return ERR_OK;
 }
 
@@ -270,6 +274,12 @@ static void on_directory(void *session, enum err_code code, struct span text)
     answered(k->arg, code);
 }
 
+static int by_number(const void *a, const void *b)
+{
+    const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
 /* Ask one daemon and read all that it sends. */
 static int receive(struct backup *b, const char *part)
 {
@@ -292,6 +302,8 @@ static int receive(struct backup *b, const char *part)
         for (size_t i = 0; i < b->last.n; i++)
             if (b->last.v[i].is_segment)
                 have[count++] = b->last.v[i].segment;
+        if (count)
+            qsort(have, count, sizeof *have, by_number); /* those of cut runs stand behind */
         if (*b->last.life)
             (void)!hex_read(b->last.life, life, sizeof life);
         store_admin_backup(b->k.store, life, have, count, ends[1], b->k.ticket, on_store);
@@ -458,6 +470,7 @@ static void find_last(struct backup *b, const struct stamps *l)
         set_free(&b->last);
     }
     chunks_learn(b->chunks, &b->last);
+    cut_adopt(b->dir, b->set.key, &b->last);
     size_t kept = 0;
     for (size_t k = 0; k < b->last.n; k++) {
         const struct set_file f = b->last.v[k];
@@ -508,7 +521,6 @@ static int prepare(struct backup *b)
         b->lock = -1;
         return EX_TEMPFAIL;
     }
-    b->cut = tidy_cut(b->dir);
     make_stamp(b->set.stamp);
     if (b->sealed)
         hex_of(b->to, sizeof b->to, b->set.key);
@@ -517,6 +529,7 @@ static int prepare(struct backup *b)
     if (set_list(b->dir, &l, &why) == ERR_OK)
         find_last(b, &l);
     free(l.v);
+    b->cut = tidy_cut(b->dir);
     path_put(path, "%s/%s", b->dir, b->folder);
     return make_path(path) ? EX_OK : ask_status(ERR_DENIED, path);
 }
@@ -539,11 +552,13 @@ static bool sync_below(const char *path)
 
 static int complete(struct backup *b)
 {
-    char from[SET_PATH], to[SET_PATH], sets[SET_PATH];
+    char from[SET_PATH], to[SET_PATH], sets[SET_PATH], notes[SET_PATH];
     struct err why = {.code = ERR_OK};
     path_put(from, "%s/%s", b->dir, b->folder);
     path_put(sets, "%s/sets", b->dir);
     path_put(to, "%s/sets/%s", b->dir, b->set.stamp);
+    path_put(notes, "%s/segments", from);
+    unlink(notes); /* the manifest says it */
     if (set_write(b->dir, b->folder, &b->set, &why) != ERR_OK) {
         fprintf(stderr, "mailadm: %s\n", why.log);
         return EX_IOERR;

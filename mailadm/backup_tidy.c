@@ -1,14 +1,81 @@
-/* What leaves a folder of backups: sets beyond --keep, what runs that were cut left, and then the segments
+/* What runs that were cut left: their whole segments need not come again, all else goes. And what leaves a
+ * folder of backups: sets beyond --keep, what runs that were cut left, and then the segments
  * and chunks that no set names. The hard point is not to take what a set needs: while one manifest cannot be
  * read nothing of the shared files goes, and old ones are read before anything new is named. */
 #include "mailadm/backup_tidy.h"
 #include "mailadm/set.h"
 #include "common/base/buf.h"
 #include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <uthash.h>
+
+/* -- segments of runs that were cut -- */
+
+static const char notes[] = "segments";
+
+void cut_note(const char *dir, const char *folder, const struct set *s, const struct set_file *f)
+{
+    char path[SET_PATH], hex[SET_HEX], line[400];
+    hex_of(f->hash, sizeof f->hash, hex);
+    int n = snprintf(line, sizeof line, "%s %s %s %" PRIu64 " %" PRIu64 " %08" PRIx32 " .\n", s->life,
+                     *s->key ? s->key : "-", hex, f->size, f->plain, f->segment);
+    path_put(path, "%s/%s/%s", dir, folder, notes);
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    /* What is not noted comes again, no more. */
+    if (fd < 0 || write(fd, line, (size_t)n) != n)
+        fprintf(stderr, "mailadm: %s: %s\n", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+}
+
+static void adopt_line(const char *line, const char *key, struct set *last)
+{
+    char life[33], sealed[SET_HEX], hex[SET_HEX], end = 0;
+    struct set_file f = {.is_segment = true};
+    unsigned char raw[16];
+    if (sscanf(line, "%32s %64s %64s %" SCNu64 " %" SCNu64 " %8" SCNx32 " %c", life, sealed, hex, &f.size,
+               &f.plain, &f.segment, &end) != 7 ||
+        end != '.' || strlen(life) != 2 * sizeof raw || !hex_read(life, raw, sizeof raw) ||
+        strlen(hex) != 2 * CRYPTO_HASH || !hex_read(hex, f.hash, sizeof f.hash) ||
+        strcmp(sealed, *key ? key : "-") != 0)
+        return;
+    if (!last->n && !*last->life) {
+        memcpy(last->life, life, sizeof last->life);
+        snprintf(last->key, sizeof last->key, "%s", key);
+    }
+    if (strcmp(last->life, life) != 0 || set_segment(last, f.segment))
+        return;
+    char pool[SET_PATH], name[SET_PATH];
+    set_pool(last, pool);
+    path_put(name, "%.200s/%08" PRIx32 ".seg", pool, f.segment);
+    struct set_file *own = set_add(last, name);
+    f.name = own->name;
+    *own = f;
+}
+
+void cut_adopt(const char *dir, const char *key, struct set *last)
+{
+    DIR *d = opendir(dir);
+    for (struct dirent *f; d && (f = readdir(d));) {
+        char path[SET_PATH], line[500];
+        if (strncmp(f->d_name, "new-", 4) != 0)
+            continue;
+        path_put(path, "%s/%s/%s", dir, f->d_name, notes);
+        FILE *in = fopen(path, "re");
+        while (in && fgets(line, sizeof line, in))
+            if (strchr(line, '\n'))
+                adopt_line(line, key, last);
+        if (in)
+            fclose(in);
+    }
+    if (d)
+        closedir(d);
+}
 
 bool tidy_cut(const char *dir)
 {

@@ -745,6 +745,47 @@ def test_a_damaged_chunk_of_an_encrypted_backup(full, tmp_path):
     assert p.adm_json('backup', 'verify', d, '--key', str(tmp_path / 'other'))['opened'] is True
 
 
+@pytest.mark.parametrize('sealed', (False, True))
+def test_a_cut_backup_was_not_in_vain(full, tmp_path, sealed):
+    """Segments that a killed run had brought whole do not come again, also when it is killed twice."""
+    p, key = full, str(tmp_path / 'key')
+    for _ in range(6):
+        fill(p)
+    p.adm('backup', 'key', key)
+    words = ['--encrypt-to', key + '.pub'] if sealed else []
+
+    def segments(d):
+        return [os.path.join(t, f) for t, _, files in os.walk(d + '/segments') for f in files if f.endswith('.seg')]
+
+    def cut(d, had):
+        """A run that is killed once it has brought a segment more; False: it was quicker."""
+        x = subprocess.Popen([MAILADM, '--config', p.conf, 'backup', d] + words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while x.poll() is None and len(segments(d)) <= had:
+            time.sleep(0.0005)
+        x.kill()
+        x.wait()
+        return not os.listdir(d + '/sets') and len(segments(d)) > had
+    for n in range(30):
+        d = str(tmp_path / ('backup%d' % n))
+        if cut(d, 0) and cut(d, len(segments(d))):
+            break
+    else:
+        pytest.skip('this machine is too quick to cut a backup')
+    notes = [os.path.join(d, f, 'segments') for f in os.listdir(d) if f.startswith('new-')]
+    assert len(notes) == 1
+    with open(notes[0]) as f:
+        noted = f.read().split('\n')[:-1]
+    assert len(noted) >= max(1, len(segments(d)) - 1)  # the last one may be there and not noted yet
+    with open(notes[0], 'a') as f:
+        f.write(noted[-1][:50])  # torn
+    made = p.adm_json('backup', d, *words)
+    assert made['segments_kept'] == len(noted) and made['segments_kept'] <= made['segments']
+    opened = ['--key', key] if sealed else []
+    assert p.adm_json('backup', 'verify', d, *opened)['opened'] is True
+    assert os.listdir(d + '/sets') == [made['set']] and not [f for f in os.listdir(d) if f.startswith('new-')]
+    assert not os.path.exists(d + '/sets/' + made['set'] + '/segments')
+
+
 def test_a_backup_that_is_cut(full, tmp_path):
     """Killed at any moment, it leaves no set, holds nothing back, and the next one is whole; so is the one before."""
     p, d = full, str(tmp_path / 'backup')
