@@ -251,7 +251,7 @@ void store_status(struct store_account *a, struct span name, bool claim_recent, 
                   store_mailbox_cb *cb)
 {
     const struct wire_status w = {.claim_recent = claim_recent};
-    struct pending *p = ask_of(a, WIRE_STATUS, claim_recent, 0, t, on_mailbox, CB(cb));
+    struct pending *p = ask_of(a, WIRE_STATUS, false, 0, t, on_mailbox, CB(cb));
     pending_ask(p, buf_add(&p->body, &w, sizeof w) && wire_put_text(&p->body, name));
 }
 

@@ -295,8 +295,9 @@ struct quota_news {
 };
 
 /* -- mark.c: what a reader has to wait for -- */
+struct tx;
 /* A record with this key (eight bytes at least) is written or removed; before the commit. */
-void mark_written(struct engine *e, enum table table, const void *key);
+void mark_written(struct tx *t, enum table table, const void *key);
 /* A record is changed that mailboxes share: a content that is there already. */
 void mark_all(struct engine *e);
 /* After the reading: the batch that must be durable before what was seen of a mailbox (its record, rows,
@@ -314,7 +315,8 @@ struct tx {
     size_t touched_count, touched_cap;
     bool queue_due;
     struct quota_news quota;
-    bool reads; /* a snapshot */
+    bool reads;    /* a snapshot */
+    bool unmarked; /* what it writes may be seen before it is durable */
     bool
         lazy_first; /* it fell because of acknowledgements that wait; they are due before it is tried again */
     size_t writes;  /* since it began */
@@ -688,6 +690,7 @@ enum err_code box_get(struct tx *t, uint64_t id, struct box *out) CHECK_RESULT;
 enum err_code box_put(struct tx *t, const struct box *b) CHECK_RESULT;
 /* Without an event: nothing that a session sees has changed. */
 enum err_code box_put_quietly(struct tx *t, const struct box *b) CHECK_RESULT;
+enum err_code op_claim(struct tx *t, struct job *j) CHECK_RESULT;
 /* Living and of this account: ERR_MISSING, ERR_DENIED. */
 enum err_code box_of(struct tx *t, const struct uuid *account, uint64_t id, struct box *out) CHECK_RESULT;
 enum err_code box_new(struct tx *t, const struct uuid *account, enum store_use use,
@@ -741,7 +744,6 @@ enum err_code op_create(struct tx *t, struct job *j) CHECK_RESULT;
 enum err_code op_delete(struct tx *t, struct job *j) CHECK_RESULT;
 enum err_code op_rename(struct tx *t, struct job *j) CHECK_RESULT;
 enum err_code op_subscribe(struct tx *t, struct job *j) CHECK_RESULT;
-enum err_code op_claim(struct tx *t, struct job *j) CHECK_RESULT;
 
 /* -- message.c -- */
 enum err_code row_get(struct tx *t, uint64_t mailbox, uint32_t uid, struct store_row *out) CHECK_RESULT;

@@ -58,6 +58,23 @@ enum err_code box_new(struct tx *t, const struct uuid *account, enum store_use u
     return box_put(t, out);
 }
 
+/* A session was told what is recent, and nobody waits for this: the body is the UID up to which. Readers need
+ * not wait for it either (see serve_read.c). */
+enum err_code op_claim(struct tx *t, struct job *j)
+{
+    struct box b;
+    uint32_t to;
+    if (j->body.n != sizeof to)
+        return ERR_SYNTAX;
+    memcpy(&to, j->body.p, sizeof to);
+    enum err_code code = box_of(t, &j->account, j->mailbox, &b);
+    if (code != ERR_OK || to <= b.r.recent_from || to > b.r.uidnext)
+        return code;
+    b.r.recent_from = to;
+    t->unmarked = true;
+    return box_put_quietly(t, &b);
+}
+
 /* -- keywords: a record is texts of {u8 length, bytes}, in the order of the bits -- */
 
 void keywords_init(struct keywords *k)

@@ -23,10 +23,10 @@ static _Atomic uint64_t *note_of(struct engine *e, uint64_t whose)
     return &e->marks[(whose * golden) >> (64 - BITS)];
 }
 
-void mark_written(struct engine *e, enum table table, const void *key)
+void mark_written(struct tx *t, enum table table, const void *key)
 {
-    if (noted(table))
-        atomic_store(note_of(e, get_be64(key)), e->batch);
+    if (noted(table) && !t->unmarked)
+        atomic_store(note_of(t->e, get_be64(key)), t->e->batch);
 }
 
 void mark_all(struct engine *e)

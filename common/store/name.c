@@ -461,29 +461,3 @@ enum err_code op_subscribe(struct tx *t, struct job *j)
                                 : name_del(t, &j->account, name_span(&name));
     return code == ERR_OK ? name_list_changed(t, &j->account, 0) : code;
 }
-
-/* SELECT: the mark of \Recent moves to the end; the answer holds it as it was. */
-enum err_code op_claim(struct tx *t, struct job *j)
-{
-    struct wire_in in = {buf_span(&j->body), false};
-    struct wire_status w;
-    struct name name;
-    struct rec_name r;
-    struct box b;
-    struct keywords k;
-    wire_get(&in, &w, sizeof w);
-    struct span text = wire_text(&in);
-    if (!wire_whole(&in))
-        return ERR_SYNTAX;
-    keywords_init(&k);
-    enum err_code code = name_box(t, &j->account, text, &name, &r, &b);
-    if (code == ERR_OK)
-        code = keywords_get(t, &b, &k);
-    if (code == ERR_OK && !box_wire(&b, &r, name_span(&name), &k, parts_add(&j->answer)))
-        code = ERR_LIMIT;
-    keywords_free(&k);
-    if (code != ERR_OK || b.r.recent_from == b.r.uidnext)
-        return code;
-    b.r.recent_from = b.r.uidnext;
-    return box_put(t, &b);
-}

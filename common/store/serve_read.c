@@ -222,7 +222,47 @@ bool serve_read(struct request *r)
     return true;
 }
 
-/* A status is read; only when the mark of \Recent has to move it is a write. */
+/* -- \Recent -- */
+
+/* The mark of \Recent moves here, in memory, and nobody waits for the disk: each session that sees new mail
+ * would. Until the record has followed, the claim stands beside it; a crash loses the move at worst, and then
+ * the messages are recent once more, as they should be where it is not known (RFC 3501 2.3.2). */
+static void claim_recent(struct request *r, struct wire_box *box)
+{
+    struct server *s = r->conn->s;
+    struct claim *c = NULL;
+    HASH_FIND(hh, s->claims, &box->id, sizeof box->id, c);
+    if (c && c->to > box->recent_from)
+        box->recent_from = c->to;
+    if (!box->id || box->recent_from >= box->uidnext)
+        return;
+    struct job *j = job_new(WIRE_CLAIM);
+    if (!buf_add(&j->body, &box->uidnext, sizeof box->uidnext)) {
+        job_free(&j);
+        return;
+    }
+    if (!c) {
+        c = xcalloc(1, sizeof *c);
+        c->mailbox = box->id;
+        HASH_ADD(hh, s->claims, mailbox, sizeof c->mailbox, c);
+    }
+    c->to = box->uidnext;
+    c->jobs++;
+    j->account = r->session->account;
+    j->mailbox = box->id;
+    submit_job(s, j);
+}
+
+void claim_written(struct server *s, const struct job *j)
+{
+    struct claim *c = NULL;
+    HASH_FIND(hh, s->claims, &j->mailbox, sizeof j->mailbox, c);
+    if (!c || --c->jobs)
+        return;
+    HASH_DEL(s->claims, c);
+    free(c);
+}
+
 bool serve_status(struct request *r)
 {
     struct wire_status w;
@@ -232,11 +272,8 @@ bool serve_status(struct request *r)
     enum err_code code = engine_query(r->conn->s->e, &q);
     if (code == ERR_OK && w.claim_recent) {
         memcpy(&box, q.answer.v[0].p, sizeof box);
-        if (box.recent_from != box.uidnext) {
-            parts_free(&q.answer);
-            submit_write(r, WIRE_CLAIM);
-            return true;
-        }
+        claim_recent(r, &box);
+        memcpy(q.answer.v[0].p, &box, sizeof box);
     }
     reply(r->conn, q.mark, (uint16_t)(r->type | IPC_ANSWER), r->seq, code, &q.answer, false);
     return true;

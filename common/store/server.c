@@ -230,12 +230,6 @@ static bool serve_lazy(struct request *r)
     return true;
 }
 
-/* The type under which a job's answer is awaited. */
-static uint16_t asked_type(uint16_t job_type)
-{
-    return job_type == WIRE_CLAIM ? WIRE_STATUS : job_type;
-}
-
 static void finish_job(struct server *s, struct job *j)
 {
     struct conn *c = j->owner;
@@ -244,6 +238,8 @@ static void finish_job(struct server *s, struct job *j)
         memcpy(&w, j->body.p, sizeof w);
         revoke_sessions(s, &w);
     }
+    if (j->type == WIRE_CLAIM)
+        claim_written(s, j);
     if (!c)
         return;
     if (j->type == WIRE_PING) {
@@ -251,7 +247,7 @@ static void finish_job(struct server *s, struct job *j)
         memcpy(&w, j->body.p, sizeof w);
         asker_hears(&c->asker, clock_mono_ms(), w.more_ms);
     }
-    send_parts(c, (uint16_t)(asked_type(j->type) | IPC_ANSWER), j->seq, j->code, &j->answer, false);
+    send_parts(c, (uint16_t)(j->type | IPC_ANSWER), j->seq, j->code, &j->answer, false);
     conn_drop(c, j->body.n);
 }
 

@@ -76,6 +76,14 @@ struct held {
     bool more; /* of the last part */
 };
 
+/* A mark of \Recent that has moved further than the record says yet. */
+struct claim {
+    uint64_t mailbox;
+    uint32_t to;
+    unsigned jobs; /* that write it, under way */
+    UT_hash_handle hh;
+};
+
 /* A query for the reader threads. */
 struct task {
     struct task *next;
@@ -108,6 +116,7 @@ struct server {
     struct watched *watched;
     uint64_t durable; /* as the loop has heard */
     struct held *held, **held_last;
+    struct claim *claims;
     struct job *fresh, **fresh_last; /* for the writer, when this round of the loop is over */
     struct loop_timer *queue_timer;
     unsigned queue_watchers;
@@ -164,6 +173,8 @@ void conn_gone(struct conn *c);
 /* -- serve_read.c -- */
 bool serve_read(struct request *r);
 bool serve_status(struct request *r);
+/* A job of WIRE_CLAIM is done, or failed. */
+void claim_written(struct server *s, const struct job *j);
 void readers_start(struct server *s);
 void readers_stop(struct server *s);
 

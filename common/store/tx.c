@@ -78,7 +78,7 @@ enum err_code tx_renew(struct tx *t)
     t->touched_count = 0;
     quota_news_clear(&t->quota);
     t->writes = 0;
-    t->queue_due = false;
+    t->queue_due = t->unmarked = false;
     return db_code(t->e, "begin",
                    env->txn_begin(env, NULL, &t->t, t->reads ? DB_TXN_SNAPSHOT : DB_TXN_NOSYNC));
 }
@@ -191,7 +191,7 @@ enum err_code tx_put(struct tx *t, enum table table, struct span key, struct spa
     DBT k = dbt_in(key), v = dbt_in(value);
     DB *db = t->e->db[table];
     t->writes++;
-    mark_written(t->e, table, key.p);
+    mark_written(t, table, key.p);
     return db_code(t->e, "put", FAULT_CODE("store.database.put", db->put(db, t->t, &k, &v, 0)));
 }
 
@@ -200,7 +200,7 @@ enum err_code tx_put_new(struct tx *t, enum table table, struct span key, struct
     DBT k = dbt_in(key), v = dbt_in(value);
     DB *db = t->e->db[table];
     t->writes++;
-    mark_written(t->e, table, key.p);
+    mark_written(t, table, key.p);
     return db_code(t->e, "put", db->put(db, t->t, &k, &v, DB_NOOVERWRITE));
 }
 
@@ -209,7 +209,7 @@ enum err_code tx_del(struct tx *t, enum table table, struct span key)
     DBT k = dbt_in(key);
     DB *db = t->e->db[table];
     t->writes++;
-    mark_written(t->e, table, key.p);
+    mark_written(t, table, key.p);
     return db_code(t->e, "del", db->del(db, t->t, &k, 0));
 }
 
@@ -293,14 +293,14 @@ enum err_code edit_put(struct edit *x, struct span value)
 {
     DBT k = {0}, v = dbt_in(value);
     x->t->writes++;
-    mark_written(x->t->e, x->table, x->whose);
+    mark_written(x->t, x->table, x->whose);
     return db_code(x->t->e, "put", FAULT_CODE("store.database.put", x->c->put(x->c, &k, &v, DB_CURRENT)));
 }
 
 enum err_code edit_del(struct edit *x)
 {
     x->t->writes++;
-    mark_written(x->t->e, x->table, x->whose);
+    mark_written(x->t, x->table, x->whose);
     return db_code(x->t->e, "del", x->c->del(x->c, 0));
 }
 
@@ -326,7 +326,7 @@ void puts_open(struct puts *p, struct tx *t, enum table table, size_t count, siz
 void puts_add(struct puts *p, struct span key, struct span value)
 {
     DBT d = dbt_out(p->room, p->room_n);
-    mark_written(p->t->e, p->table, key.p);
+    mark_written(p->t, p->table, key.p);
     DB_MULTIPLE_KEY_WRITE_NEXT(p->end, &d, key.p, key.n, value.p, value.n);
     assert(p->end);
     p->n++;

@@ -49,7 +49,7 @@ enum wire_type {
     WIRE_COPY,      /* wire_copy, text to, UIDs */
     WIRE_EXPUNGE,   /* wire_expunge, UIDs */
     WIRE_APPEND,    /* wire_append */
-    WIRE_CLAIM,     /* inside stored: the part of WIRE_STATUS that writes */
+    WIRE_CLAIM,     /* inside stored, u32: the UID up to which messages are not recent any more */
     WIRE_TOUCH,     /* inside stored: an account as a login leaves it */
 
     WIRE_ACCOUNTS = 80, /* wire_accounts */

@@ -672,7 +672,13 @@ static void test_marks(void **state)
         assert_true(marked(e, WIRE_CHANGES, 1, others, NULL) == at);
     }
     const uint64_t mark = marked(e, WIRE_STATUS_ID, 2, box, NULL);
-    drive_create(e, 2, "b"); /* a name; who asks by a name may see it */
+    const uint32_t to = 2;
+    struct job *claim = drive_session_job(WIRE_CLAIM, 2, box);
+    assert_true(buf_add(&claim->body, &to, sizeof to));
+    assert_int_equal(drive_call(e, claim)->code, ERR_OK);
+    assert_int_equal(status(e, 2, "INBOX").recent_from, to);
+    assert_true(marked(e, WIRE_STATUS_ID, 2, box, NULL) == mark); /* nobody waits for that */
+    drive_create(e, 2, "b");                                      /* a name; who asks by a name may see it */
     assert_true(marked(e, WIRE_STATUS_ID, 2, box, NULL) == mark);
     assert_true(marked(e, WIRE_STATUS, 2, 0, "INBOX") > mark);
     assert_true(marked(e, WIRE_LIST, 1, 0, NULL) > mark); /* of all */
