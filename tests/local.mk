@@ -27,7 +27,7 @@ tests_bench_bench_net_LDADD = common/libnet.a common/libbase.a $(NET_LIBS) $(SOD
 # The whole suite: tests/lib/province.py starts it.
 EXTRA_DIST += tests/lib/province.py tests/e2e/conftest.py tests/e2e/test_main_job.py tests/e2e/test_separation.py \
 	tests/e2e/mail.mjs conf/sample/start-slapd.sh tests/e2e/test_ldap.py \
-	tests/e2e/test_ldap_suite.py tests/e2e/test_quota.py tests/e2e/test_many.py tests/e2e/test_clients.py tests/lib/fake_ldap.py tests/lib/slapd.py
+	tests/e2e/test_ldap_suite.py tests/e2e/test_quota.py tests/e2e/test_many.py tests/e2e/test_clients.py tests/e2e/test_imap_random.py tests/lib/fake_ldap.py tests/lib/slapd.py
 
 # The suite beside Postfix and Dovecot: make bench [BENCH="smtp append"] [BENCHFLAGS=--quick]
 EXTRA_DIST += tests/bench/run tests/bench/servers.py tests/bench/work_mail.py tests/bench/work_box.py tests/bench/work_scale.py
