@@ -24,9 +24,9 @@ struct address *address_list(struct arena *a, struct span value, size_t limit);
  * (64 for local, 255 for domain). A source route ("@a,@b:u@c") is accepted and cut off. */
 CHECK_RESULT enum err_code address_path(struct span s, bool allow_utf8, struct span *out_local,
                                         struct span *out_domain);
-/* The same for a reverse-path as it comes in the wild, which is kept and repeated but never compared: dots
- * anywhere in the local part, "_" and "-" anywhere in the labels of the domain, and any share of 320 octets
- * (signed bounce addresses pass 64; RFC 5321 4.5.3.1 wants no limit where none is needed). */
+/* The same for a reverse-path, which is kept and repeated but never compared: "_" in the labels of the
+ * domain, and any share of 320 octets for a local part without quotes (signed bounce addresses pass 64; RFC
+ * 5321 4.5.3.1 wants no limit where none is needed). */
 CHECK_RESULT enum err_code address_path_wild(struct span s, bool allow_utf8, struct span *out_local,
                                              struct span *out_domain);
 /* The form that directories and tables compare: local in lower case and NFC, unneeded quotes removed, domain

@@ -47,27 +47,18 @@ static bool quoted_string(struct span s, bool allow_utf8)
     return true;
 }
 
-static bool wild_string(struct span s, bool allow_utf8)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if (s.p[i] != '.' && !is_atext((unsigned char)s.p[i], allow_utf8))
-            return false;
-    return s.n;
-}
-
 static bool domain_name(struct span s, bool allow_utf8, bool wild)
 {
     size_t label = 0;
     for (size_t i = 0; i <= s.n; i++) {
         unsigned char c = i < s.n ? (unsigned char)s.p[i] : '.';
         if (c == '.') {
-            if (label == 0 || label > 63 || (s.p[i - 1] == '-' && !wild))
+            if (label == 0 || label > 63 || s.p[i - 1] == '-')
                 return false;
             label = 0;
             continue;
         }
-        if (!(is_alnum(c) || (c == '-' && (label > 0 || wild)) || (c == '_' && wild) ||
-              (allow_utf8 && c >= 0x80)))
+        if (!(is_alnum(c) || (c == '-' && label > 0) || (c == '_' && wild) || (allow_utf8 && c >= 0x80)))
             return false;
         label++;
     }
@@ -182,13 +173,13 @@ static enum err_code path(struct span s, bool allow_utf8, bool wild, struct span
     struct span local = span_first(s, at), domain = span_drop(s, at + 1);
     if (at >= s.n || (allow_utf8 && !utf8_valid(s)))
         return ERR_SYNTAX;
-    if (!(wild ? wild_string(local, allow_utf8) : dot_string(local, allow_utf8)) &&
-        !quoted_string(local, allow_utf8))
+    const bool dots = dot_string(local, allow_utf8);
+    if (!dots && !quoted_string(local, allow_utf8))
         return ERR_SYNTAX;
     if (domain.n == 0 ||
         !(domain.p[0] == '[' ? address_literal(domain) : domain_name(domain, allow_utf8, wild)))
         return domain.n > 255 ? ERR_LIMIT : ERR_SYNTAX;
-    if (domain.n > 255 || (wild ? s.n > WILD_LIMIT : local.n > 64))
+    if (domain.n > 255 || (wild && dots ? s.n > WILD_LIMIT : local.n > 64))
         return ERR_LIMIT;
     *out_local = local;
     *out_domain = domain;

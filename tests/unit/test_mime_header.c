@@ -216,11 +216,13 @@ static void wild_paths(void **state)
         const char *in;
         enum err_code code;
     } rows[] = {
-        {".u@h", ERR_OK},
-        {"u..v.@h", ERR_OK},
-        {"bounce@em_7.mail-.example", ERR_OK},
-        {"u@-h.example", ERR_OK},
+        {".u@h", ERR_SYNTAX},
+        {"u..v.@h", ERR_SYNTAX},
+        {"bounce@em_7.mail.example", ERR_OK},
+        {"bounce@em_7.mail-.example", ERR_SYNTAX},
+        {"u@-h.example", ERR_SYNTAX},
         {"01234567890123456789012345678901234567890123456789012345678901234@h", ERR_OK},
+        {"\"1234567890123456789012345678901234567890123456789012345678901234\"@h", ERR_LIMIT},
         {"u v@h", ERR_SYNTAX},
         {"u@h..i", ERR_SYNTAX},
         {"u@h i", ERR_SYNTAX},
