@@ -32,7 +32,7 @@ struct ipc {
     struct loop *loop;
     int fd;
     struct loop_io *io;
-    const struct ipc_ops *ops;
+    struct ipc_ops ops; /* a copy: it outlives a server that it came from */
     void *arg;
     void (*hello)(void *arg, struct ipc *c);
     uid_t uid;
@@ -170,7 +170,7 @@ static void deferred_flush(void *arg)
     if (c->broken && !c->closed) {
         c->closed = true;
         c->running = true;
-        c->ops->gone(c->arg, c);
+        c->ops.gone(c->arg, c);
         c->running = false;
     }
     if (c->closed)
@@ -259,7 +259,7 @@ static bool take_frame(struct ipc *c, const struct ipc_head *h, struct span body
         c->fd_count--;
         memmove(c->fds, c->fds + 1, c->fd_count * sizeof *c->fds);
     }
-    if (!c->ops->frame(c->arg, c, h, body, fd)) {
+    if (!c->ops.frame(c->arg, c, h, body, fd)) {
         drop(c, "the frame was refused");
         return false;
     }
@@ -368,7 +368,7 @@ struct ipc *ipc_new_hello(struct loop *l, int fd, const struct ipc_ops *ops, voi
         (void)fcntl(fd, F_SETFL, flags | O_NONBLOCK);
     c->loop = l;
     c->fd = fd;
-    c->ops = ops;
+    c->ops = *ops;
     c->arg = arg;
     c->hello = hello;
     c->uid = cred.uid;

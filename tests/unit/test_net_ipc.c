@@ -477,6 +477,31 @@ static void client_comes_back(void **state)
     rmdir(k.dir);
 }
 
+/* A server ends while its connections live on, as at a stop; that their peers go is told all the same. */
+static void peer_leaves_after_the_server(void **state)
+{
+    (void)state;
+    static const struct ipc_client_ops client_ops = {open_path, is_up, is_down, answered};
+    struct comeback k = {.loop = loop_new(), .stop_at_up = 1};
+    strcpy(k.dir, "/tmp/net-ipc-XXXXXX");
+    assert_non_null(mkdtemp(k.dir));
+    snprintf(k.path, sizeof k.path, "%s/sock", k.dir);
+    begin_serving(&k);
+    struct ipc_client *c = ipc_client_new(k.loop, &client_ops, &k);
+    run(k.loop);
+    assert_non_null(k.accepted);
+    ipc_server_free(&k.server);
+    ipc_client_free(&c);
+    struct loop_timer *t = loop_timer_new(k.loop, end_loop, k.loop);
+    loop_timer_start(t, 100);
+    run(k.loop);
+    assert_null(k.accepted);
+    loop_timer_free(&t);
+    loop_free(&k.loop);
+    unlink(k.path);
+    rmdir(k.dir);
+}
+
 /* State folders of tests and demos can be deeper than a socket address holds. */
 static void long_paths(void **state)
 {
@@ -513,6 +538,7 @@ int main(void)
                                        cmocka_unit_test(hostile_peers),
                                        cmocka_unit_test(unannounced_descriptors),
                                        cmocka_unit_test(client_comes_back),
+                                       cmocka_unit_test(peer_leaves_after_the_server),
                                        cmocka_unit_test(long_paths)};
     log_threshold(LOG_ALARM);
     return cmocka_run_group_tests_name("net_ipc", tests, NULL, NULL);
