@@ -67,6 +67,7 @@ class Client:
 
     def fetched(self, n, r, command):
         m, head = self.box[n - 1], r.partition(b'{')[0]
+        self.must(b'] NIL' not in r, 'nothing of a message that was there', head)
         uid, modseq, flags = (re.search(p, head) for p in (rb'[( ]UID (\d+)', rb'MODSEQ \((\d+)\)', rb'FLAGS \(([^)]*)\)'))
         if uid:
             self.must(m.uid in (None, int(uid.group(1))), 'another UID', head, m.uid)
