@@ -132,7 +132,7 @@ def test_session_end_keeps_what_was_typed(base):
 def test_strange_requests(base):
     b = Browser(base)
     b.login()
-    for path, want in [("/nowhere", 404), ("/msg?f=INBOX&u=4294967295", 404), ("/msg?f=Nicht&u=1", 404), ("/msg?f=INBOX&v=1&u=1", 404),
+    for path, want in [("/nowhere", 404), ("/msg?f=INBOX&u=4294967295", 404), ("/msg?f=Nicht&u=1", 404), ("/msg?f=INBOX&v=4294967295&u=1", 404),
                        ("/part?f=INBOX&u=1&s=9.9.9", 404), ("/act", 400), ("/list?f=INBOX&p=99999", 200),
                        ("/list?f=INBOX&q=%22%5C+A1+LOGOUT+%7B5%7D", 200), ("/html?f=INBOX&u=1&s=", 404)]:
         status, _, page = b.ask(path)
