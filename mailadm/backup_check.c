@@ -46,13 +46,7 @@ struct verify {
 static bool write_fd(void *arg, struct span bytes)
 {
     const int *fd = arg;
-    while (bytes.n) {
-        ssize_t n = write(*fd, bytes.p, bytes.n);
-        if (n <= 0)
-            return false;
-        bytes = span_drop(bytes, (size_t)n);
-    }
-    return true;
+    return adm_write(*fd, bytes);
 }
 
 /* Whether, and under which name, the probe wants a file of the set. */

@@ -4,6 +4,7 @@
  * is copied into a folder beside its place first, what lies in its place is moved aside (never removed), and
  * the store's `format`, without which stored does not take the databases for a store, comes last. */
 #include "common/net/daemon.h"
+#include "mailadm/mailadm.h"
 #include "mailadm/past.h"
 #include "mailadm/set.h"
 #include <dirent.h>
@@ -67,15 +68,7 @@ static bool write_out(void *arg, struct span bytes)
 {
     struct target *t = arg;
     progress_add(&t->p->progress, bytes.n);
-    while (bytes.n) {
-        ssize_t n = write(t->fd, bytes.p, bytes.n);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        bytes = span_drop(bytes, (size_t)n);
-    }
-    return true;
+    return adm_write(t->fd, bytes);
 }
 
 static bool make_parents(const char *path, const struct place *at)

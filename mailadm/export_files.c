@@ -2,6 +2,7 @@
  * subscriptions, lines end in LF, the file's time is INTERNALDATE and ",z=" in its name the zone. mbox:
  * mboxrd, a file for each mailbox. The hard problem is to lose nothing that the format has no place for;
  * import reads all of it back. */
+#include "mailadm/mailadm.h"
 #include "mailadm/export.h"
 #include "mailadm/maildir.h"
 #include "mailadm/mbox.h"
@@ -31,15 +32,11 @@ bool export_folders(const char *path)
     return ok;
 }
 
-static bool write_all(int fd, struct buf *b)
+static bool flush(int fd, struct buf *b)
 {
-    while (b->n) {
-        ssize_t n = write(fd, b->p, b->n);
-        if (n < 0 && errno != EINTR)
-            return false;
-        buf_consume(b, n > 0 ? (size_t)n : 0);
-    }
-    return true;
+    const bool ok = adm_write(fd, buf_span(b));
+    buf_reset(b);
+    return ok;
 }
 
 /* -- Maildir -- */
@@ -152,7 +149,7 @@ static bool maildir_add(struct export_box *b, struct span bytes)
         ok = ok && (x->after_cr || buf_add_char(&x->out, c));
     }
     x->written += x->out.n;
-    return ok && write_all(x->fd, &x->out);
+    return ok && flush(x->fd, &x->out);
 }
 
 /* Give the file from its name in cur, with the flags of now, and its line in the list. */
@@ -354,14 +351,14 @@ static bool mbox_drop(struct export_box *b)
 static bool mbox_add(struct export_box *b, struct span bytes)
 {
     struct mboxes *x = b->state;
-    return mbox_write(&x->writer, bytes) && (x->out.n < OUT || write_all(x->fd, &x->out));
+    return mbox_write(&x->writer, bytes) && (x->out.n < OUT || flush(x->fd, &x->out));
 }
 
 static bool mbox_end(struct export_box *b, const struct export_message *m)
 {
     struct mboxes *x = b->state;
     (void)m;
-    return mbox_write_end(&x->writer) && write_all(x->fd, &x->out);
+    return mbox_write_end(&x->writer) && flush(x->fd, &x->out);
 }
 
 /* The folder that the file is in. */

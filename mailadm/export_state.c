@@ -8,6 +8,7 @@
  * The hard point is the order: a d line stands for files that survive a power cut, so it follows their sync,
  * or that of the file system, which waits for everybody's writes and is made every half minute only. A lost
  * line costs time alone, since files that are there are looked at again. */
+#include "mailadm/mailadm.h"
 #include "mailadm/export_state.h"
 #include "common/base/clock.h"
 #include <dirent.h>
@@ -39,17 +40,6 @@ struct export_state {
     struct buf waiting; /* d lines that the next sync brings */
     uint64_t synced_ms;
 };
-
-static bool write_all(int fd, struct span s)
-{
-    while (s.n) {
-        ssize_t n = write(fd, s.p, s.n);
-        if (n < 0 && errno != EINTR)
-            return false;
-        s = span_drop(s, n > 0 ? (size_t)n : 0);
-    }
-    return true;
-}
 
 static void add_name(struct export_state *s, struct span name)
 {
@@ -147,7 +137,7 @@ static enum err_code take_folder(struct export_state *s, const char *top, const 
         return code;
     if (!empty)
         return err_set(why, ERR_STATE, NULL, "%s: the folder is not empty", top);
-    if (!write_all(s->fd, span_str(what)) || !write_all(s->fd, SPAN("\n")) || fsync(s->fd) != 0 ||
+    if (!adm_write(s->fd, span_str(what)) || !adm_write(s->fd, SPAN("\n")) || fsync(s->fd) != 0 ||
         fsync(s->dir) != 0)
         return err_set(why, ERR_DENIED, NULL, "%s: %s", s->path, strerror(errno));
     return ERR_OK;
@@ -225,7 +215,7 @@ bool export_state_begin(struct export_state *s, const char *const *names)
     buf_init(&b, STATE_LIMIT);
     for (size_t i = 0; names[i] && ok; i++)
         ok = (s->resumed && has_name(s, names[i])) || buf_addf(&b, "b %s\n", names[i]);
-    ok = ok && write_all(s->fd, buf_span(&b)) && fsync(s->fd) == 0;
+    ok = ok && adm_write(s->fd, buf_span(&b)) && fsync(s->fd) == 0;
     buf_free(&b);
     return ok;
 }
@@ -235,12 +225,12 @@ bool export_state_mark(struct export_state *s, uint64_t mailbox, uint64_t modseq
     char line[64];
     int n = snprintf(line, sizeof line, "d %" PRIu64 " %" PRIu64 "\n", mailbox, modseq);
     if (synced)
-        return write_all(s->fd, span_of(line, (size_t)n));
+        return adm_write(s->fd, span_of(line, (size_t)n));
     if (!buf_add(&s->waiting, line, (size_t)n))
         return false;
     if (clock_mono_ms() - s->synced_ms < SYNC_MS && s->waiting.n < (1 << 19))
         return true;
-    bool ok = syncfs(s->dir) == 0 && write_all(s->fd, buf_span(&s->waiting));
+    bool ok = syncfs(s->dir) == 0 && adm_write(s->fd, buf_span(&s->waiting));
     buf_reset(&s->waiting);
     s->synced_ms = clock_mono_ms();
     return ok;

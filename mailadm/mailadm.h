@@ -4,6 +4,7 @@
 #define PROV_MAILADM_H
 
 #include "common/base/conf.h"
+#include "common/base/span.h"
 #include <limits.h>
 
 struct adm {
@@ -13,6 +14,8 @@ struct adm {
 
 /* Read adm->file; on a fault print it and answer the number to exit with, else EX_OK and *out. */
 int adm_conf(const struct adm *a, struct conf **out);
+/* Write all of it; false: errno says why (ENOSPC where nothing is taken). */
+bool adm_write(int fd, struct span bytes);
 /* Print s as a JSON string. */
 void adm_json(const char *s);
 

@@ -1,6 +1,8 @@
 /* mailadm: the administrator's program. A table of subcommands; each has its own file. Options may stand
  * before or behind the subcommand's words. What asks the daemons' admin sockets does it by ask.h. */
 #include "mailadm/mailadm.h"
+#include <unistd.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
@@ -162,6 +164,21 @@ int adm_conf(const struct adm *a, struct conf **out)
     int status = code == ERR_OK ? EX_OK : conf_start_failed("mailadm", code, a->file, buf_span(&faults));
     buf_free(&faults);
     return status;
+}
+
+bool adm_write(int fd, struct span bytes)
+{
+    while (bytes.n) {
+        ssize_t n = write(fd, bytes.p, bytes.n);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n == 0)
+            errno = ENOSPC;
+        if (n <= 0)
+            return false;
+        bytes = span_drop(bytes, (size_t)n);
+    }
+    return true;
 }
 
 void adm_json(const char *s)

@@ -1,6 +1,7 @@
 /* Backup sets: manifests and their files. The hard point is to believe nothing that is not whole: a manifest
  * ends with the hash of itself, each file is hashed as it is read, and names are checked before they become
  * paths. */
+#include "mailadm/mailadm.h"
 #include "mailadm/set.h"
 #include "common/base/buf.h"
 #include <dirent.h>
@@ -276,19 +277,6 @@ static bool put_file(struct buf *b, const struct set *s, const struct set_file *
     return buf_addf(b, "file %s %" PRIu64 " %s\n", hex, f->size, f->name);
 }
 
-static bool write_all(int fd, struct span bytes)
-{
-    while (bytes.n) {
-        ssize_t n = write(fd, bytes.p, bytes.n);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        bytes = span_drop(bytes, (size_t)n);
-    }
-    return true;
-}
-
 enum err_code set_write(const char *dir, const char *folder, const struct set *s, struct err *why)
 {
     char path[SET_PATH], hex[SET_HEX];
@@ -305,7 +293,7 @@ enum err_code set_write(const char *dir, const char *folder, const struct set *s
     path_put(path, "%s/%s/manifest", dir, folder);
     enum err_code code = ok ? ERR_OK : err_set(why, ERR_LIMIT, NULL, "%s: too many files", path);
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (code == ERR_OK && (fd < 0 || !write_all(fd, buf_span(&b)) || fsync(fd) != 0))
+    if (code == ERR_OK && (fd < 0 || !adm_write(fd, buf_span(&b)) || fsync(fd) != 0))
         code = err_set(why, ERR_RETRY, NULL, "%s: %s", path, strerror(errno));
     if (fd >= 0)
         close(fd);

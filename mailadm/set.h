@@ -2,13 +2,16 @@
  *   DIR/provmail-backup              what this folder is
  *   DIR/sets/STAMP/manifest, ...     a set; made as DIR/new-STAMP, renamed when it is whole
  *   DIR/segments/LIFE[-KEY]/N.seg    segments by the life of the store (and the key that they are sealed to)
- *   DIR/chunks/HH/HASH               pieces of databases, logs and open segments, by the hash of what lies
- * there The manifest's lines (version 2; 1 has no chunks and is read): chunk-size BYTES                 of
- * the plain bytes of each chunk; the last one of a file may be shorter file HASH SIZE NAME              a
- * file of the set's own segment HASH SIZE PLAIN NUMBER chunked SIZE NAME                a file (SIZE plain
- * bytes) that is the chunks of the lines behind it: chunk HASH [ID]                  ID: of a sealed one, the
- * keyed hash of its plain bytes end SHA256                       of all before it A HASH is BLAKE2b-256 of a
- * file as it lies there, sealed or not; SIZE likewise where nothing else is said. */
+ *   DIR/chunks/HH/HASH               pieces of databases, logs and open segments
+ * The manifest's lines (version 2; 1 has no chunks and is read):
+ *   chunk-size BYTES                 plain bytes of a chunk; the last one of a file may be shorter
+ *   file HASH SIZE NAME              a file of the set's own
+ *   segment HASH SIZE PLAIN NUMBER
+ *   chunked SIZE NAME                a file (SIZE plain bytes) that is the chunks of the lines behind it:
+ *   chunk HASH [ID]                  ID: of a sealed one, the keyed hash of its plain bytes
+ *   end SHA256                       of all before it
+ * A HASH is BLAKE2b-256 of a file as it lies there, sealed or not; SIZE likewise where nothing else is said.
+ */
 #ifndef PROV_MAILADM_SET_H
 #define PROV_MAILADM_SET_H
 
