@@ -35,8 +35,8 @@
 #include <uthash.h>
 
 enum {
-    TOGETHER = 16 << 20, /* bytes that wait before they are written without being asked */
-    MOST = 4 * TOGETHER, /* that wait while the disk is full */
+    TOGETHER = 4 << 20, /* bytes that wait before they are written without being asked */
+    MOST = 64 << 20,    /* that wait while the disk is full */
     JOURNAL_LIMIT = MOST + (8 << 20),
     HEAD = 32,  /* of the journal: magic, pages, bytes, CRC-32C of what follows and of the head */
     ENTRY = 24, /* inode, offset, size, zeros */
