@@ -37,15 +37,19 @@ static bool composed(struct span in, struct name *out)
     bool ascii = true;
     for (size_t i = 0; i < in.n && ascii; i++)
         ascii = (unsigned char)in.p[i] < 0x80;
-    struct buf b;
+    struct buf b, again;
     buf_init(&b, STORE_NAME_LIMIT);
-    bool ok = ascii || utf8_nfc(in, &b);
+    buf_init(&again, STORE_NAME_LIMIT);
+    /* Dozens of marks on one letter are composed in parts, and anew each time: such a name is none. */
+    bool ok = ascii ||
+              (utf8_nfc(in, &b) && utf8_nfc(buf_span(&b), &again) && span_eq(buf_span(&b), buf_span(&again)));
     struct span s = ascii ? in : buf_span(&b);
     if (ok) {
         memcpy(out->p, s.p, s.n);
         out->n = s.n;
     }
     buf_free(&b);
+    buf_free(&again);
     return ok;
 }
 
