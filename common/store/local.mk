@@ -29,15 +29,18 @@ stored_LDADD = common/libengine.a common/libmime.a $(LZ4_LIBS) common/libnet.a c
 # What tests and load programs of the store link.
 STORE_TEST_LDADD = common/libstore.a common/libnet.a common/libbase.a $(STORE_LIBS) $(NET_LIBS) $(SODIUM_LIBS)
 if HAVE_CMOCKA
-check_PROGRAMS += tests/unit/test_store_client tests/unit/test_store_wire tests/unit/test_store_engine \
+check_PROGRAMS += tests/unit/test_store_client tests/unit/test_store_wire tests/unit/test_store_engine tests/unit/test_store_rec \
 	tests/unit/test_store_frames tests/unit/test_store_past tests/unit/test_store_quota
-TESTS += tests/unit/test_store_quota tests/unit/test_store_past tests/unit/test_store_client tests/unit/test_store_wire tests/unit/test_store_engine tests/unit/test_store_frames
+TESTS += tests/unit/test_store_quota tests/unit/test_store_past tests/unit/test_store_client tests/unit/test_store_wire tests/unit/test_store_engine tests/unit/test_store_rec tests/unit/test_store_frames
 tests_unit_test_store_frames_SOURCES = tests/unit/test_store_frames.c
 tests_unit_test_store_frames_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_store_frames_LDADD = $(STORE_TEST_LDADD) $(CMOCKA_LIBS)
 tests_unit_test_store_quota_SOURCES = tests/unit/test_store_quota.c tests/lib/engine_drive.h tests/lib/engine_drive.c
 tests_unit_test_store_quota_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_store_quota_LDADD = $(ENGINE_TEST_LDADD) $(CMOCKA_LIBS)
+tests_unit_test_store_rec_SOURCES = tests/unit/test_store_rec.c
+tests_unit_test_store_rec_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_store_rec_LDADD = $(ENGINE_TEST_LDADD) $(CMOCKA_LIBS)
 tests_unit_test_store_engine_SOURCES = tests/unit/test_store_engine.c tests/lib/engine_drive.h tests/lib/engine_drive.c
 tests_unit_test_store_engine_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_store_engine_LDADD = $(ENGINE_TEST_LDADD) $(CMOCKA_LIBS)

@@ -63,6 +63,13 @@ bool drive_folder(const char *name, char dir[DRIVE_DIR])
     return n > 0 && n < DRIVE_DIR && mkdtemp(dir) != NULL;
 }
 
+bool drive_store(const char *name, char dir[DRIVE_DIR], char store[DRIVE_STORE])
+{
+    const bool ok = drive_folder(name, dir);
+    snprintf(store, DRIVE_STORE, "%s/store", dir);
+    return ok;
+}
+
 int drive_folder_remove(const char *dir)
 {
     char command[DRIVE_DIR + 20];

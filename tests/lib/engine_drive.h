@@ -8,6 +8,9 @@
 enum { DRIVE_DIR = 256 };
 /* Make a temporary folder, name and a random end; false: it cannot be made. */
 bool drive_folder(const char *name, char dir[DRIVE_DIR]);
+/* The same, with the path of a store in it. */
+enum { DRIVE_STORE = DRIVE_DIR + 8 };
+bool drive_store(const char *name, char dir[DRIVE_DIR], char store[DRIVE_STORE]);
 /* Remove it with all that is in it, and forget the last job; 0: done. */
 int drive_folder_remove(const char *dir);
 

@@ -9,15 +9,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char dir[DRIVE_DIR], store[300];
+static char dir[DRIVE_DIR], store[DRIVE_STORE];
 static struct engine_options options;
 
 static int set_up(void **state)
 {
     (void)state;
-    if (!drive_folder("store-care", dir))
+    if (!drive_store("store-care", dir, store))
         return 1;
-    snprintf(store, sizeof store, "%s/store", dir);
     options = drive_options(store);
     return 0;
 }

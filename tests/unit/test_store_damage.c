@@ -13,15 +13,14 @@
 
 enum { ACCOUNTS = 40, MESSAGES = 12, INNER = 3, LEAF = 5, TYPE_AT = 25, SIZE_AT = 20, FLIP_AT = 700 };
 
-static char dir[DRIVE_DIR], store[300];
+static char dir[DRIVE_DIR], store[DRIVE_STORE];
 static struct engine_options options;
 
 static int set_up(void **state)
 {
     (void)state;
-    if (!drive_folder("store-damage", dir))
+    if (!drive_store("store-damage", dir, store))
         return 1;
-    snprintf(store, sizeof store, "%s/store", dir);
     options = drive_options(store);
     options.undelete_us = options.trace_us = (int64_t)3600 * 1000000; /* nothing is purged meanwhile */
     return 0;

@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char dir[DRIVE_DIR], store[300];
+static char dir[DRIVE_DIR], store[DRIVE_STORE];
 static struct engine_options options;
 
 static bool meta_ok(struct span meta)
@@ -20,9 +20,8 @@ static bool meta_ok(struct span meta)
 static int set_up(void **state)
 {
     (void)state;
-    if (!drive_folder("store-records", dir))
+    if (!drive_store("store-records", dir, store))
         return 1;
-    snprintf(store, sizeof store, "%s/store", dir);
     options = drive_options(store);
     options.undelete_us = options.trace_us = (int64_t)3600 * 1000000; /* nothing is purged meanwhile */
     options.meta_ok = meta_ok;
